@@ -1,0 +1,1 @@
+"""Calibration data, ranges and quantising rewrites."""

@@ -1,0 +1,132 @@
+"""`janus-edge doctor`."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+
+import click
+
+from janus_edge.cli.console import print_json, print_table
+
+#: (package, what needs it, the extra that brings it)
+_PACKAGES = (
+    ("numpy", "runtime", ""),
+    ("pillow", "runtime", ""),
+    ("tokenizers", "runtime", ""),
+    ("onnxruntime", "runtime on the CPU", "cpu"),
+    ("onnxruntime-gpu", "runtime on NVIDIA GPUs", "gpu"),
+    ("torch", "export, parity", "export"),
+    ("transformers", "export, parity", "export"),
+    ("onnx", "export", "export"),
+    ("onnxscript", "export", "export"),
+    ("tensorrt", "engines", "tensorrt"),
+    ("tensorrt-rtx", "engines", "rtx"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: ``state`` is ``ok``, ``absent`` (only needed for some commands) or
+    ``problem``; ``fix`` says what to do about a problem."""
+
+    what: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(as_json: bool) -> None:
+    """Look at this machine and this installation, and say what is missing or wrong.
+
+    Exits with 1 when there is a problem.
+
+    Example:  janus-edge doctor
+    """
+    findings = [_python(), *_packages(), *_onnxruntime(), _processor(), _gpu()]
+    if as_json:
+        print_json([asdict(f) for f in findings])
+    else:
+        print_table("", ["", "", ""], [(f.what, f.state, f.detail) for f in findings])
+        for finding in findings:
+            if finding.fix:
+                click.echo(f"{finding.what}: {finding.fix}")
+    if any(f.state == "problem" for f in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _python() -> Finding:
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("Python", "ok", detail)
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for package, use, extra in _PACKAGES:
+        found = version(package)
+        if found:
+            findings.append(Finding(package, "ok", f"{found} ({use})"))
+        elif extra:
+            install = f"pip install 'janus-edge[{extra}]'"
+            findings.append(Finding(package, "absent", f"{use}: {install}"))
+        else:
+            fix = "pip install --force-reinstall janus-edge"
+            findings.append(Finding(package, "problem", use, fix))
+    return findings
+
+
+def _onnxruntime() -> list[Finding]:
+    """Both packages write the same folder, so the one installed last wins, half overwritten."""
+    both = version("onnxruntime") and version("onnxruntime-gpu")
+    if both:
+        fix = (
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of the two: "
+            "pip install 'janus-edge[cpu]'  or  pip install 'janus-edge[gpu]'"
+        )
+        detail = "onnxruntime and onnxruntime-gpu are both installed and share one folder"
+        return [Finding("ONNX Runtime", "problem", detail, fix)]
+    if not (version("onnxruntime") or version("onnxruntime-gpu")):
+        fix = "pip install 'janus-edge[cpu]'  or  pip install 'janus-edge[gpu]'"
+        return [Finding("ONNX Runtime", "problem", "none is installed: nothing can run", fix)]
+    try:
+        import onnxruntime
+    except ImportError as broken:
+        fix = "pip install --force-reinstall 'janus-edge[cpu]'"
+        return [Finding("ONNX Runtime", "problem", f"does not import ({broken})", fix)]
+    providers = ", ".join(
+        p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()
+    )
+    return [Finding("providers", "ok", providers)]
+
+
+def _processor() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    detail = f"{usable} processors"
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        detail += f", {memory / 2**30:.1f} GiB of memory"
+    return Finding("machine", "ok", detail)
+
+
+def _gpu() -> Finding:
+    """Asks for the driver's library only: creating anything on top can crash without a GPU."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return Finding("NVIDIA driver", "absent", f"{name} not found: no GPU can be used")
+    return Finding("NVIDIA driver", "ok", f"{name} found")
+
+
+def version(package: str) -> str | None:
+    """Installed version of a package, None if it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

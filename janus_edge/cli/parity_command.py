@@ -1,0 +1,136 @@
+"""`janus-edge parity`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from janus_edge.cli.console import print_json, print_table, progress_bar
+from janus_edge.errors import DependencyError, ParityError
+
+if TYPE_CHECKING:
+    from janus_edge.runtime.replay import ParityReport
+    from janus_edge.trace_file import ReferenceTrace
+
+
+@click.command()
+@click.argument("reference", metavar="CHECKPOINT")
+@click.argument("bundle", type=click.Path())
+@click.option("--prompt", default="a red fox sitting in fresh snow", show_default=True)
+@click.option("--steps", type=int, help="Codes to draw; all of a picture if not given.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--guidance-scale", default=5.0, show_default=True)
+@click.option("--temperature", default=1.0, show_default=True)
+@click.option(
+    "--image", type=click.Path(), help="Input of the encoders; a shipped photograph if not given."
+)
+@click.option(
+    "--save-trace", type=click.Path(), help="Keep what PyTorch computed, to replay it elsewhere."
+)
+@click.option(
+    "--threads", default=0, help="Processor threads of the runtime; 0 takes one per core."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def parity(
+    reference: str, bundle: str, prompt: str, steps: int | None, seed: int, guidance_scale: float,
+    temperature: float, image: str | None, save_trace: str | None, threads: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare a BUNDLE with its CHECKPOINT in PyTorch, graph by graph and code by code.
+
+    The generation is teacher-forced: every step follows the reference's codes. CHECKPOINT may also
+    be a trace that --save-trace wrote, which a machine without PyTorch can replay.
+
+    Example:  janus-edge parity deepseek-ai/Janus-Pro-1B janus-1b --steps 16
+    """
+    from janus_edge.runtime.pipeline import Janus
+    from janus_edge.runtime.replay import replay
+    from janus_edge.trace_file import ReferenceTrace
+
+    if reference.endswith(".npz"):
+        trace = ReferenceTrace.load(reference)
+    else:
+        settings = (prompt, steps, seed, guidance_scale, temperature)
+        trace = _record(reference, image, *settings)
+        if save_trace:
+            trace.save(save_trace)
+    with Janus.load(bundle, threads=threads) as janus, _bar("runtime", trace.steps) as progress:
+        report = replay(janus, trace, progress)
+        matches = janus.bundle.manifest.source.digest == trace.meta.digest
+    if not matches:
+        click.echo(
+            "note: the bundle was exported from other files than this checkpoint's", err=True
+        )
+    _report(report, as_json)
+    if not report:
+        raise ParityError(f"{bundle} does not agree with PyTorch: see the table; export it again")
+
+
+def _record(
+    reference: str, image: str | None, prompt: str, steps: int | None, seed: int,
+    guidance_scale: float, temperature: float,
+) -> ReferenceTrace:  # fmt: skip
+    try:
+        from janus_edge.export.checkpoint import Checkpoint
+        from janus_edge.export.record import record_trace
+    except ImportError as missing:
+        raise DependencyError.missing(missing.name or "torch", "export") from missing
+    checkpoint = Checkpoint.open(reference)
+    total = steps or checkpoint.config.image_tokens
+    photograph = resources.files("janus_edge") / "assets" / "astronaut.jpg"
+    with resources.as_file(photograph) as shipped, _bar("PyTorch", total) as progress:
+        return record_trace(
+            checkpoint, Path(image) if image else shipped, prompt, steps=total, seed=seed,
+            guidance_scale=guidance_scale, temperature=temperature, progress=progress,
+        )  # fmt: skip
+
+
+class _bar:  # noqa: N801 - reads as a function in a with statement
+    """A progress bar over ``total`` steps: the block's value takes the number of steps done."""
+
+    def __init__(self, name: str, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+        self._bars = progress_bar(
+            TextColumn(f"{name:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        )
+        self._total = total
+
+    def __enter__(self):  # type: ignore[no-untyped-def]
+        self._bars.start()
+        task = self._bars.add_task("", total=self._total)
+        return lambda done: self._bars.update(task, completed=done)
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+
+def _report(report: ParityReport, as_json: bool) -> None:
+    from janus_edge.schema import to_dict
+
+    if as_json:
+        stages = {
+            name: {**to_dict(figures), "passed": bool(figures)}
+            for name, figures in report.stages.items()
+        }
+        print_json({**to_dict(report), "stages": stages, "passed": bool(report)})
+        return
+    rows = []
+    for name, d in report.stages.items():
+        snr = f"{d.snr_db:.1f}" if d.snr_db is not None else ""
+        top1 = f"{d.top1:.2%}" if d.top1 is not None else ""
+        cosine = f"{d.cosine:.9f}" if d.cosine is not None else ""
+        limit = f"{'>=' if d.measure == 'snr_db' else '<='} {d.tolerance:g}"
+        verdict = "pass" if d else "FAIL"
+        rows.append(
+            (name, f"{d.max_abs:.2e}", f"{d.mean_abs:.2e}", cosine, snr, top1, limit, verdict)
+        )
+    columns = ["stage", "max abs>", "mean abs>", "cosine>", "SNR dB>", "top-1>", "tolerance>", ""]
+    print_table(f"against PyTorch, {report.float_type}", columns, rows)
+    where = report.first_differing_step
+    tail = "all equal" if where is None else f"first difference at step {where}"
+    click.echo(
+        f"codes drawn with the same noise: {report.equal_codes} of {report.steps} equal, {tail}"
+    )

@@ -1,0 +1,1 @@
+"""Targets, lowering passes and engine builders."""

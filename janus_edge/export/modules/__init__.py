@@ -1,0 +1,1 @@
+"""One module per graph: what is traced into ONNX, with parameters named as in the checkpoint."""

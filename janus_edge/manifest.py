@@ -1,0 +1,130 @@
+"""What a bundle's ``manifest.json`` says, and the checks that need no other file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from janus_edge.compare import Difference
+from janus_edge.config import JanusConfig, SpecialTokens
+from janus_edge.errors import BundleError, BundleVersionError
+from janus_edge.graphs import Graph, Port, signature
+from janus_edge.recipe import Recipe
+from janus_edge.schema import from_dict, to_dict
+
+#: Rises when a manifest written by this version cannot be read by an older one.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEntry:
+    """An ONNX file, the weight files that it refers to, and its inputs and outputs."""
+
+    file: str
+    weights: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """A raw little-endian row-major table; bfloat16 is stored as its 16 bits."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The checkpoint that a bundle was made from; ``digest`` is a SHA-256 over its files."""
+
+    name: str
+    format: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Size in bytes and SHA-256 (hexadecimal) of a file of the bundle."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that a reader of a bundle needs to know before opening a graph."""
+
+    schema_version: int
+    config: JanusConfig
+    special_tokens: SpecialTokens
+    recipe: Recipe
+    graphs: dict[str, GraphEntry]
+    tokenizer: str
+    text_embeddings: TableEntry
+    source: Source
+    tools: dict[str, str]
+    parity: dict[str, Difference]
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in self.files:
+            check_relative(path)
+        used = [self.tokenizer, self.text_embeddings.file]
+        for entry in self.graphs.values():
+            used += [entry.file, *entry.weights]
+        for path in used:
+            check_relative(path)
+            if self.files and path not in self.files:
+                raise ValueError(f"{path!r} is used but not listed under 'files'")
+        for graph in Graph:
+            self._check_graph(graph)
+        table = (self.config.language.vocab_size, self.config.language.hidden_size)
+        if self.text_embeddings.shape != table:
+            raise ValueError(f"text_embeddings has shape {self.text_embeddings.shape}, not {table}")
+
+    def _check_graph(self, graph: Graph) -> None:
+        if graph.value not in self.graphs:
+            raise ValueError(f"graph '{graph.value}' is missing")
+        entry, wanted = self.graphs[graph.value], signature(graph, self.config)
+        if (entry.inputs, entry.outputs) != (wanted.inputs, wanted.outputs):
+            raise ValueError(
+                f"graph '{graph.value}' has other inputs or outputs than its dimensions ask for"
+            )
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``."""
+        return json.dumps(to_dict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read a manifest; raises BundleError naming the offending key."""
+        try:
+            data: Any = json.loads(text)
+        except json.JSONDecodeError as invalid:
+            raise _error(f"not JSON ({invalid})") from invalid
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if type(version) is int and version > SCHEMA_VERSION:
+            raise BundleVersionError(
+                f"manifest.json has schema version {version}; this janus-edge reads up to "
+                f"{SCHEMA_VERSION}: upgrade janus-edge, or export the bundle again with this version"
+            )
+        if version != SCHEMA_VERSION:
+            raise _error(f"schema_version must be {SCHEMA_VERSION}, found {version!r}")
+        return from_dict(cls, data, error=_error)
+
+
+def check_relative(path: str) -> None:
+    """Raise ValueError unless ``path`` is a plain relative path with forward slashes."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\\" in path or ":" in path or "\0" in path:
+        raise ValueError(f"{path!r} is not a relative path with forward slashes")
+    if ".." in path.split("/"):
+        raise ValueError(f"{path!r} leaves the bundle's folder")
+
+
+def _error(message: str) -> BundleError:
+    return BundleError(f"manifest.json: {message}; export the bundle again")

@@ -1,0 +1,128 @@
+"""Text to image codes under classifier-free guidance: prefill, step, and the loop around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.config import JanusConfig
+from janus_edge.graphs import Graph
+from janus_edge.noise import gumbel_rows
+from janus_edge.runtime.kv_cache import KVCache, planned_capacity
+from janus_edge.runtime.language_model import LanguageModel
+from janus_edge.runtime.session import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What to paint.
+
+    ``prompts`` holds, per distinct prompt, the embeddings [S, H] of its conditional row and of its
+    unconditional row. Picture p shows prompt ``prompt_of[p]`` and draws its noise from
+    (``seeds[p]``, ``indices[p]``), whatever else is in the batch.
+    """
+
+    prompts: Sequence[tuple[NDArray[Any], NDArray[Any]]]
+    prompt_of: Sequence[int]
+    seeds: Sequence[int]
+    indices: Sequence[int]
+    guidance_scale: float
+    temperature: float
+
+
+class ImageDecoder:
+    """Buffers and bindings of one request: prefilled when made, then one code per picture a step.
+
+    Rows are [conditional of every picture..., unconditional of every picture...]. Every buffer is
+    made here once; a step moves nothing but the noise. ``codes`` [P] and ``logits`` [2P, K] are
+    the last step's; writing other codes before a step makes it go on from those (teacher forcing).
+    """
+
+    def __init__(self, config: JanusConfig, backend: Backend, request: ImageRequest) -> None:
+        pictures, vocabulary = len(request.prompt_of), config.vq.codebook_size
+        self._request, self._position = request, 0
+        model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
+        self._cache, hidden = _prefill(model, config, backend, request)
+        self.logits = np.zeros((2 * pictures, vocabulary), backend.float_dtype)
+        self._noise = np.zeros((pictures, vocabulary), np.float32)
+        self.codes = np.zeros(pictures, np.int64)
+        head = backend.session(Graph.IMAGE_HEAD)
+        self._step = model.plan(self._cache, 1)
+        self._head = head.bind(
+            {"hidden_states": self._step.hidden_states[:, 0]}, {"logits": self.logits}
+        )
+        greedy = request.temperature == 0  # no noise, so dividing by 1 finds the same maximum
+        self._greedy = greedy
+        self._sample = backend.session(Graph.GUIDED_SAMPLER).bind(
+            {
+                "logits": self.logits,
+                "guidance_scale": np.array(request.guidance_scale, np.float32),
+                "temperature": np.array(1.0 if greedy else request.temperature, np.float32),
+                "noise": self._noise,
+            },
+            {"image_codes": self.codes},
+        )
+        self._embed = backend.session(Graph.IMAGE_EMBEDDING).bind(
+            {"image_codes": self.codes}, {"inputs_embeds": self._step.inputs_embeds}
+        )
+        self._step.hidden_states[:, 0] = hidden
+
+    @property
+    def hidden_states(self) -> NDArray[Any]:
+        """The last hidden states [2P, H]; overwritten by the next step."""
+        return self._step.hidden_states[:, 0]
+
+    def first(self) -> NDArray[np.int64]:
+        """The codes [P] that follow the prompt; call once, before :meth:`step`."""
+        self._draw()
+        return self.codes
+
+    def step(self) -> NDArray[np.int64]:
+        """The next codes [P]; overwritten by the next step."""
+        self._embed()
+        self._step.run()
+        self._cache.lengths += 1
+        self._draw()
+        return self.codes
+
+    def _draw(self) -> None:
+        request = self._request
+        if not self._greedy:
+            size = self._noise.shape[1]
+            gumbel_rows(request.seeds, request.indices, self._position, size, out=self._noise)
+        self._head()
+        self._sample()
+        self._position += 1
+
+
+def image_codes(
+    config: JanusConfig, backend: Backend, request: ImageRequest
+) -> Iterator[NDArray[np.int64]]:
+    """The codes [P] of every position in turn; close the generator to stop early."""
+    decoder = ImageDecoder(config, backend, request)
+    yield decoder.first().copy()
+    for _ in range(config.image_tokens - 1):
+        yield decoder.step().copy()
+
+
+def _prefill(
+    model: LanguageModel, config: JanusConfig, backend: Backend, request: ImageRequest
+) -> tuple[KVCache, NDArray[Any]]:
+    """Run each distinct prompt once, then give every picture its two rows of the cache."""
+    rows = [cond for cond, _ in request.prompts] + [uncond for _, uncond in request.prompts]
+    lengths = [len(row) for row in rows]
+    # the code of the last position is never fed back
+    capacity = planned_capacity(config.language, lengths, config.image_tokens - 1)
+    own = list(request.prompt_of) == list(range(len(request.prompts)))
+    first = capacity if own else planned_capacity(config.language, lengths, 0)
+    cache = KVCache(config.language, len(rows), first, backend.float_dtype)
+    hidden = model.prefill(cache, rows)
+    if own:
+        return cache, hidden
+    count = len(request.prompts)
+    index = [*request.prompt_of, *(count + p for p in request.prompt_of)]
+    return cache.fan_out(index, capacity), hidden[index]

@@ -1,0 +1,316 @@
+"""`Janus`: a bundle opened for painting, answering and reconstructing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from janus_edge.bundle import Bundle
+from janus_edge.errors import InputError
+from janus_edge.graphs import Graph
+from janus_edge.noise import check_seed
+from janus_edge.runtime.chat import AnswerStream, Chat
+from janus_edge.runtime.image_decoding import ImageRequest, image_codes
+from janus_edge.runtime.image_processing import load_image, preprocess, to_image
+from janus_edge.runtime.kv_cache import planned_capacity
+from janus_edge.runtime.memory import MemoryPlan, chat_plan, generation_plan
+from janus_edge.runtime.picture import Answer, Picture
+from janus_edge.runtime.prompts import (
+    DEFAULT_SYSTEM_PROMPT,
+    Tokenizer,
+    placeholder_positions,
+    question_ids,
+    text_to_image_ids,
+    unconditional_ids,
+)
+from janus_edge.runtime.session import Backend, OrtCpuBackend
+from janus_edge.runtime.text_embeddings import TextEmbeddings
+
+ImageSource = str | Path | Image.Image
+
+#: Positions of a conversation's cache unless asked for otherwise (three pictures and their turns).
+CHAT_CAPACITY = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GenerationStep:
+    """Progress of a generation: ``step`` of ``total`` codes per picture are drawn.
+
+    ``codes`` [P, step] int64; ``pictures`` is empty until the last step, which holds them all.
+    """
+
+    step: int
+    total: int
+    codes: NDArray[np.int64]
+    pictures: tuple[Picture, ...] = ()
+
+
+class Janus:
+    """A Janus model: paints from text, answers about images, turns images into codes and back.
+
+    Open it with :meth:`load`, as a context manager. Graphs are opened when they are first needed,
+    so answering never loads the painter's and painting never the vision encoder. One instance
+    serves one thread at a time.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle, self.backend = bundle, backend
+        manifest = bundle.manifest
+        self.tokenizer = Tokenizer.from_file(
+            bundle.file(manifest.tokenizer), manifest.special_tokens
+        )
+        self.text_embeddings = TextEmbeddings(bundle)
+
+    @classmethod
+    def load(cls, path: str | Path, *, threads: int = 0, verify: bool = True) -> Janus:
+        """Open the bundle at ``path`` on the CPU.
+
+        ``threads`` 0 takes one per physical core. ``verify`` checks the SHA-256 of every file when
+        it is first used. Raises BundleError, BackendError, DependencyError.
+        """
+        bundle = Bundle.open(path, verify=verify)
+        return cls(bundle, OrtCpuBackend(bundle, threads=threads))
+
+    def __enter__(self) -> Janus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.backend.close()
+
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        images_per_prompt: int = 1,
+        seed: int = 0,
+        guidance_scale: float = 5.0,
+        temperature: float = 1.0,
+    ) -> list[Picture]:
+        """Paint ``images_per_prompt`` pictures of each prompt, all in one batch.
+
+        ``guidance_scale`` 1 is no guidance, 5 the original's default; ``temperature`` 0 always
+        takes the most probable code. A picture depends on its prompt, ``seed``, its number among
+        the pictures of its prompt, and the two settings: not on what else is in the batch. Raises
+        InputError, and CapacityError for a prompt that is too long.
+        """
+        for step in self.generate_steps(
+            prompt, images_per_prompt, seed, guidance_scale, temperature
+        ):
+            if step.pictures:
+                return list(step.pictures)
+        raise AssertionError("the last step holds the pictures")
+
+    def generate_steps(
+        self,
+        prompt: str | Sequence[str],
+        images_per_prompt: int = 1,
+        seed: int = 0,
+        guidance_scale: float = 5.0,
+        temperature: float = 1.0,
+    ) -> Iterator[GenerationStep]:
+        """As :meth:`generate`, a step at a time; closing the generator stops the work.
+
+        Arguments are checked before the first step is asked for.
+        """
+        prompts = _prompts(prompt)
+        if images_per_prompt < 1:
+            raise InputError(f"images_per_prompt must be at least 1, found {images_per_prompt}")
+        _check_scale("guidance_scale", guidance_scale)
+        _check_scale("temperature", temperature)
+        if temperature < 0:
+            raise InputError(f"temperature must be at least 0, found {temperature}")
+        check_seed(seed)
+        prompt_of = [p for p in range(len(prompts)) for _ in range(images_per_prompt)]
+        indices = list(range(images_per_prompt)) * len(prompts)
+        rows = [self._guidance_rows(text) for text in prompts]
+        request = ImageRequest(
+            rows, prompt_of, [seed] * len(indices), indices, guidance_scale, temperature
+        )
+        # refuse what does not fit now, not at the first step
+        generation_plan(self.bundle, [len(cond) for cond, _ in rows], len(prompt_of))
+        return self._generate_steps(prompts, request)
+
+    def _generate_steps(
+        self, prompts: Sequence[str], request: ImageRequest
+    ) -> Iterator[GenerationStep]:
+        config, total = self.bundle.manifest.config, self.bundle.manifest.config.image_tokens
+        drawn = np.zeros((len(request.prompt_of), total), np.int64)
+        for step, codes in enumerate(image_codes(config, self.backend, request), 1):
+            drawn[:, step - 1] = codes
+            if step < total:
+                yield GenerationStep(step, total, drawn[:, :step])
+        images = [self.decode(row) for row in drawn]
+        pictures = tuple(
+            Picture(
+                image, row, prompts[p], seed, index, request.guidance_scale, request.temperature
+            )
+            for image, row, p, seed, index in zip(
+                images, drawn, request.prompt_of, request.seeds, request.indices, strict=True
+            )
+        )
+        yield GenerationStep(total, total, drawn, pictures)
+
+    @overload
+    def describe(
+        self, images: ImageSource | Sequence[ImageSource] | None, question: str,
+        max_new_tokens: int = ..., temperature: float = ..., *, stream: Literal[False] = ...,
+        top_p: float = ..., seed: int = ...,
+    ) -> Answer: ...  # fmt: skip
+
+    @overload
+    def describe(
+        self, images: ImageSource | Sequence[ImageSource] | None, question: str,
+        max_new_tokens: int = ..., temperature: float = ..., *, stream: Literal[True],
+        top_p: float = ..., seed: int = ...,
+    ) -> AnswerStream: ...  # fmt: skip
+
+    def describe(
+        self,
+        images: ImageSource | Sequence[ImageSource] | None,
+        question: str,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        *,
+        stream: bool = False,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Answer | AnswerStream:
+        """Answer a question about one image, several, or none.
+
+        With ``stream`` the answer comes as an iterator over pieces of text whose ``answer`` is
+        complete at its end. ``temperature`` 0 (the default) is greedy. ``<image_placeholder>`` in
+        the question is the place of each image; without it they come first. Raises InputError,
+        and CapacityError when question and answer do not fit the model's positions.
+        """
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be at least 1, found {max_new_tokens}")
+        opened, config = self.open_images(images), self.bundle.manifest.config
+        ids = question_ids(self.tokenizer, question, len(opened), config.image_tokens)
+        capacity = planned_capacity(config.language, [len(ids)], max_new_tokens - 1)
+        chat = Chat(self, capacity)
+        answer = chat.stream(
+            question, opened, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+            seed=seed,
+        )  # fmt: skip
+        if stream:
+            return answer
+        for _ in answer:
+            pass
+        return answer.answer
+
+    def chat(
+        self, *, capacity: int = CHAT_CAPACITY, system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    ) -> Chat:
+        """Open a conversation with room for ``capacity`` tokens (an image takes ``image_tokens``).
+
+        Raises InputError unless 1 <= capacity <= the model's positions.
+        """
+        most = self.bundle.manifest.config.language.max_positions
+        if not 1 <= capacity <= most:
+            raise InputError(
+                f"capacity must be from 1 to the model's {most} positions, found {capacity}"
+            )
+        return Chat(self, capacity, system_prompt)
+
+    def encode(self, image: ImageSource) -> NDArray[np.int64]:
+        """The VQ codes [T] of an image, row by row; it is fitted into the model's square first."""
+        size, codes = self.bundle.manifest.config.image_size, self._codes_buffer()
+        pixels = preprocess([load_image(image)], size).astype(self.backend.float_dtype)
+        session = self.backend.session(Graph.VQ_ENCODER)
+        session.bind({"pixel_values": pixels}, {"image_codes": codes})()
+        row: NDArray[np.int64] = codes[0]
+        return row
+
+    def decode(self, codes: NDArray[np.integer[Any]] | Sequence[int]) -> Image.Image:
+        """The picture that codes [T] stand for; raises InputError unless they are T valid codes."""
+        config, buffer = self.bundle.manifest.config, self._codes_buffer()
+        given = np.asarray(codes)
+        if given.shape != (config.image_tokens,) or not np.issubdtype(given.dtype, np.integer):
+            raise InputError(
+                f"codes must be {config.image_tokens} integers, found {given.dtype} {given.shape}"
+            )
+        if not 0 <= given.min() <= given.max() < config.vq.codebook_size:
+            raise InputError(
+                f"codes must be from 0 to {config.vq.codebook_size - 1}, "
+                f"found {given.min()} to {given.max()}"
+            )
+        buffer[0] = given
+        shape = (1, 3, config.image_size, config.image_size)
+        pixels = np.zeros(shape, self.backend.float_dtype)
+        session = self.backend.session(Graph.VQ_DECODER)
+        session.bind({"image_codes": buffer}, {"pixel_values": pixels})()
+        return to_image(pixels[0])
+
+    def embed(self, image: ImageSource) -> NDArray[np.float32]:
+        """The vision encoder's embeddings [T, H] of an image, in the language model's space."""
+        embeds: NDArray[np.float32] = self._vision_embeds([load_image(image)])[0].astype(np.float32)
+        return embeds
+
+    def generation_memory(
+        self, prompts: str | Sequence[str], images_per_prompt: int = 1
+    ) -> MemoryPlan:
+        """What :meth:`generate` will keep in memory, before it is called."""
+        rows = [text_to_image_ids(self.tokenizer, text) for text in _prompts(prompts)]
+        return generation_plan(self.bundle, [len(r) for r in rows], len(rows) * images_per_prompt)
+
+    def chat_memory(self, capacity: int = CHAT_CAPACITY) -> MemoryPlan:
+        """What a conversation will keep in memory."""
+        return chat_plan(self.bundle, capacity)
+
+    def open_images(self, images: ImageSource | Sequence[ImageSource] | None) -> list[Image.Image]:
+        """Files and PIL images as RGB images; raises InputError for what is not an image."""
+        if images is None:
+            return []
+        if isinstance(images, (str, Path, Image.Image)):
+            images = [images]
+        return [load_image(image) for image in images]
+
+    def embed_prompt(self, ids: Sequence[int], images: Sequence[Image.Image]) -> NDArray[Any]:
+        """Token ids [S] -> embeddings [S, H], with the images' in the places of placeholders."""
+        rows = np.array(self.text_embeddings(ids))
+        if images:
+            places = placeholder_positions(ids, self.tokenizer.special)
+            rows[places] = self._vision_embeds(images).reshape(len(places), -1)
+        return rows
+
+    def _vision_embeds(self, images: Sequence[Image.Image]) -> NDArray[Any]:
+        """Images -> embeddings [N, T, H], one at a time: the encoder is bound by arithmetic."""
+        config = self.bundle.manifest.config
+        session = self.backend.session(Graph.VISION_ENCODER)
+        shape = (len(images), config.image_tokens, config.language.hidden_size)
+        embeds = np.zeros(shape, self.backend.float_dtype)
+        for index, image in enumerate(images):
+            pixels = preprocess([image], config.image_size).astype(self.backend.float_dtype)
+            session.bind({"pixel_values": pixels}, {"image_embeds": embeds[index : index + 1]})()
+        return embeds
+
+    def _guidance_rows(self, prompt: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Embeddings of a prompt's conditional and unconditional row, [S, H] each."""
+        ids = text_to_image_ids(self.tokenizer, prompt)
+        unconditional = unconditional_ids(ids, self.tokenizer.special)
+        return self.text_embeddings(ids), self.text_embeddings(unconditional)
+
+    def _codes_buffer(self) -> NDArray[np.int64]:
+        return np.zeros((1, self.bundle.manifest.config.image_tokens), np.int64)
+
+
+def _prompts(prompt: str | Sequence[str]) -> list[str]:
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not prompts:
+        raise InputError("no prompt was given; pass a string or a list of strings")
+    return prompts
+
+
+def _check_scale(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, found {value}")

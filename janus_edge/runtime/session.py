@@ -1,0 +1,132 @@
+"""Sessions: one opened graph each, called through buffers that are bound once.
+
+A backend is anything that fits :class:`Backend`; the decoding loops know no more of it. Here is
+ONNX Runtime's CPU provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.bundle import Bundle
+from janus_edge.errors import BackendError, DependencyError
+from janus_edge.graphs import Graph
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Array = NDArray[Any]
+
+#: Runs a graph on the buffers it was bound to.
+Call = Callable[[], None]
+
+
+class Session(Protocol):
+    """One opened graph."""
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
+        """Tie buffers to the graph's names; the returned call reads and writes them in place.
+
+        The buffers stay the caller's and must outlive the call. An output may be the very buffer
+        of an input where the graph updates it (past and present of the KV cache).
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Opens the graphs of one bundle on one device."""
+
+    float_dtype: np.dtype[Any]
+
+    def session(self, graph: Graph) -> Session:
+        """The session of ``graph``, opened at the first call; raises BackendError."""
+        ...
+
+    def close(self) -> None:
+        """Free what the sessions hold."""
+        ...
+
+
+class OrtCpuBackend:
+    """ONNX Runtime on the CPU. ``threads`` 0 lets ONNX Runtime take one per physical core."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        self._bundle, self._threads = bundle, threads
+        self._sessions: dict[Graph, OrtSession] = {}
+        float_type = bundle.manifest.recipe.float_type
+        if float_type == "bfloat16":
+            raise BackendError(
+                f"{bundle.path}: its graphs are bfloat16, for which ONNX Runtime has no CPU kernels; "
+                "export with --precision fp32 (or fp16) for this machine"
+            )
+        self.float_dtype: np.dtype[Any] = np.dtype(float_type)
+
+    def session(self, graph: Graph) -> OrtSession:
+        """The session of ``graph``, opened (and its files verified) at the first call."""
+        if graph not in self._sessions:
+            path = self._bundle.graph(graph)
+            self._sessions[graph] = OrtSession(path, threads=self._threads)
+        return self._sessions[graph]
+
+    def close(self) -> None:
+        """Free all sessions; a later call opens them again."""
+        self._sessions.clear()
+
+
+class OrtSession:
+    """A graph opened by ONNX Runtime's CPU provider."""
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        ort = _onnxruntime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._ort, self._path = ort, path
+        try:
+            self._session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as failure:  # onnxruntime's exceptions have no common base but this
+            raise BackendError(
+                f"{path}: ONNX Runtime {ort.__version__} cannot open the graph ({failure}); "
+                "onnxruntime >= 1.31 is needed: see `janus-edge doctor`"
+            ) from failure
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
+        """As :meth:`Session.bind`; numpy memory is used as it is, without copies."""
+        binding = self._session.io_binding()
+        try:
+            for name, array in inputs.items():
+                binding.bind_ortvalue_input(name, self._value(name, array))
+            for name, array in outputs.items():
+                binding.bind_ortvalue_output(name, self._value(name, array))
+        except Exception as failure:  # as above
+            raise BackendError(f"{self._path}: cannot bind its buffers ({failure})") from failure
+        kept = (dict(inputs), dict(outputs))  # ONNX Runtime does not keep numpy memory alive
+
+        def call() -> None:
+            assert kept
+            try:
+                self._session.run_with_iobinding(binding)
+            except Exception as failure:  # as above
+                raise BackendError(f"{self._path}: failed while running ({failure})") from failure
+
+        return call
+
+    def _value(self, name: str, array: Array) -> ort.OrtValue:
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name}: a bound buffer must be contiguous, this one would be copied")
+        return self._ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as missing:
+        raise DependencyError.missing("onnxruntime", "cpu") from missing
+    return onnxruntime

@@ -1,0 +1,103 @@
+"""The reference trace: what PyTorch computed, in a file that a machine without PyTorch replays.
+
+An ``.npz`` archive of plain arrays (no pickle) and one JSON text ``meta``. ``export/record.py``
+writes it, ``runtime/replay.py`` compares a bundle with it.
+
+    vision.pixel_values [1,3,I,I]    vision.image_embeds [1,T,H]
+    vq_encoder.pixel_values          vq_encoder.cosines [1,T,K]  (of latents and codebook)
+    vq_decoder.image_codes [1,T]     vq_decoder.pixel_values [1,3,I,I]
+    image_embedding.image_codes [n]  image_embedding.rows [n,H]
+    text_head.hidden_states [n,H]    text_head.logits [n,V]
+    steps.hidden_states [S,2,H]      steps.logits [S,2,K]        steps.image_codes [S]
+
+Row 0 of a step is conditional, row 1 unconditional; every step follows the reference's own codes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.errors import InputError
+from janus_edge.schema import from_dict, to_dict
+
+SCHEMA_VERSION = 1
+
+#: Names of the arrays, all of which a trace must hold.
+ARRAYS = (
+    "vision.pixel_values", "vision.image_embeds", "vq_encoder.pixel_values", "vq_encoder.cosines",
+    "vq_decoder.image_codes", "vq_decoder.pixel_values", "image_embedding.image_codes",
+    "image_embedding.rows", "text_head.hidden_states", "text_head.logits", "steps.hidden_states",
+    "steps.logits", "steps.image_codes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TraceMeta:
+    """What was run: the checkpoint's digest and the settings of the generation."""
+
+    schema_version: int
+    checkpoint: str
+    digest: str
+    prompt: str
+    seed: int
+    guidance_scale: float
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTrace:
+    """Settings and arrays of a reference run (see the module's table)."""
+
+    meta: TraceMeta
+    arrays: dict[str, NDArray[Any]]
+
+    @property
+    def steps(self) -> int:
+        """S: how many codes were drawn."""
+        return len(self.arrays["steps.image_codes"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the archive aside and rename it."""
+        target = Path(path)
+        aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        meta = np.array(json.dumps(to_dict(self.meta), ensure_ascii=False))
+        try:
+            with open(aside, "wb") as out:
+                np.savez(out, allow_pickle=False, meta=meta, **self.arrays)
+            aside.replace(target)
+        except OSError as failure:
+            raise InputError(f"{target}: cannot be written ({failure.strerror})") from failure
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ReferenceTrace:
+        """Read an archive; raises InputError for anything that is not a whole trace."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as invalid:
+            raise InputError(
+                f"{path}: not a reference trace ({invalid}); record it again"
+            ) from invalid
+        missing = [name for name in ("meta", *ARRAYS) if name not in arrays]
+        if missing:
+            raise InputError(f"{path}: has no array '{missing[0]}'; record the trace again")
+
+        def error(message: str) -> InputError:
+            return InputError(f"{path}: {message}; record the trace again")
+
+        meta = from_dict(TraceMeta, json.loads(str(arrays.pop("meta"))), error=error)
+        if meta.schema_version != SCHEMA_VERSION:
+            raise error(
+                f"schema version {meta.schema_version}, this janus-edge reads {SCHEMA_VERSION}"
+            )
+        return cls(meta, arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,9 +11,10 @@ from janus_edge.cli.console import byte_tasks, print_json, print_table, size
 
 if TYPE_CHECKING:
     from janus_edge.bundle import Bundle
+    from janus_edge.graphs import Port
 
 
-@click.command()
+@click.command(short_help="Show what a bundle holds.")
 @click.argument("bundle", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest, for machines.")
 def info(bundle: str, as_json: bool) -> None:
@@ -31,7 +33,7 @@ def info(bundle: str, as_json: bool) -> None:
     _print_graphs(opened)
 
 
-@click.command()
+@click.command(short_help="Check every file of a bundle against its hash.")
 @click.argument("bundle", type=click.Path())
 def verify(bundle: str) -> None:
     """Hash every file of a BUNDLE again and compare with its manifest.
@@ -81,22 +83,25 @@ def _print_dimensions(bundle: Bundle) -> None:
 def _print_graphs(bundle: Bundle) -> None:
     from janus_edge.graphs import Graph
 
-    rows = []
     for graph in Graph:
         entry = bundle.manifest.graphs[graph.value]
-        parity = bundle.manifest.parity.get(graph.value)
-        ports = [_summary(list(map(str, side))) for side in (entry.inputs, entry.outputs)]
-        rows.append((graph.value, *ports, size(bundle.graph_bytes(graph)), _figure(parity)))
-    print_table("graphs", ["name", "inputs", "outputs", "size>", "parity>"], rows)
+        figure = _figure(bundle.manifest.parity.get(graph.value))
+        click.secho(f"{graph.value:<18}", nl=False, bold=True)
+        click.echo(f"{size(bundle.graph_bytes(graph)):>10}   against PyTorch {figure}")
+        for side, ports in (("in", entry.inputs), ("out", entry.outputs)):
+            for line in _summary(ports):
+                click.echo(f"  {side:<3}  {line}")
 
 
-def _summary(ports: list[str]) -> str:
-    """One port a line; the caches of all layers but the first as one line."""
-    caches = [p for p in ports if "_key." in p or "_value." in p]
-    shown = [p for p in ports if p not in caches[2:]]
-    if caches[2:]:
-        shown.append(f"... {len(caches) // 2} layers")
-    return "\n".join(shown)
+def _summary(ports: Sequence[Port]) -> Iterator[str]:
+    """One port a line, but of the caches only the first layer's."""
+    layers = sum("_key." in port.name for port in ports)
+    for port in ports:
+        name, _, layer = port.name.partition(".")
+        shape = ", ".join(map(str, port.shape))
+        if layer in ("", "0"):
+            again = f" ... {name}.{layers - 1}" if layers > 1 and layer else ""
+            yield f"{port.name}{again}  {port.dtype} [{shape}]"
 
 
 def _figure(parity: object) -> str:

@@ -19,7 +19,7 @@ _HELP = """Type a question and Enter. Commands:
   /quit         leave (or Ctrl-D); Ctrl-C stops an answer"""
 
 
-@click.command()
+@click.command(short_help="Ask about pictures, once or in a conversation.")
 @click.argument("bundle", type=click.Path())
 @click.argument("question", required=False)
 @click.option(

@@ -14,7 +14,7 @@ from janus_edge.errors import DependencyError, InputError
 _PROMPTS = ("a red fox sitting in fresh snow", "ein rotes Haus am Meer")
 
 
-@click.command()
+@click.command(short_help="Run the whole path on a small random model.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("janus-demo"), show_default=True,
               help="Where everything goes; emptied first if an earlier demo made it.")  # fmt: skip
 def demo(folder: Path) -> None:

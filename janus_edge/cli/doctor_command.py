@@ -40,7 +40,7 @@ class Finding:
     fix: str = ""
 
 
-@click.command()
+@click.command(short_help="Say what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(as_json: bool) -> None:
     """Look at this machine and this installation, and say what is missing or wrong.

@@ -8,7 +8,7 @@ from janus_edge.cli.console import byte_tasks, size
 from janus_edge.errors import DependencyError
 
 
-@click.command()
+@click.command(short_help="Turn a checkpoint into a bundle of ONNX graphs.")
 @click.argument("checkpoint")
 @click.argument("bundle", type=click.Path())
 @click.option(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from janus_edge.runtime.pipeline import Janus
 
 
-@click.command()
+@click.command(short_help="Paint pictures of prompts.")
 @click.argument("bundle", type=click.Path())
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
 @click.option(

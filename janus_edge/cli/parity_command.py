@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from janus_edge.trace_file import ReferenceTrace
 
 
-@click.command()
+@click.command(short_help="Compare a bundle with PyTorch.")
 @click.argument("reference", metavar="CHECKPOINT")
 @click.argument("bundle", type=click.Path())
 @click.option("--prompt", default="a red fox sitting in fresh snow", show_default=True)
@@ -119,15 +119,19 @@ def _report(report: ParityReport, as_json: bool) -> None:
         return
     rows = []
     for name, d in report.stages.items():
-        snr = f"{d.snr_db:.1f}" if d.snr_db is not None else ""
-        top1 = f"{d.top1:.2%}" if d.top1 is not None else ""
-        cosine = f"{d.cosine:.9f}" if d.cosine is not None else ""
-        limit = f"{'>=' if d.measure == 'snr_db' else '<='} {d.tolerance:g}"
-        verdict = "pass" if d else "FAIL"
         rows.append(
-            (name, f"{d.max_abs:.2e}", f"{d.mean_abs:.2e}", cosine, snr, top1, limit, verdict)
+            (
+                name,
+                f"{d.max_abs:.1e}",
+                f"{d.mean_abs:.1e}",
+                "" if d.cosine is None else f"{d.cosine:.7f}",
+                "" if d.snr_db is None else f"{d.snr_db:.1f}",
+                "" if d.top1 is None else f"{d.top1:.1%}",
+                f">= {d.tolerance:g} dB" if d.measure == "snr_db" else f"<= {d.tolerance:g}",
+                "pass" if d else "FAIL",
+            )
         )
-    columns = ["stage", "max abs>", "mean abs>", "cosine>", "SNR dB>", "top-1>", "tolerance>", ""]
+    columns = ["stage", "max>", "mean>", "cosine>", "SNR dB>", "top-1>", "needs>", ">"]
     print_table(f"against PyTorch, {report.float_type}", columns, rows)
     where = report.first_differing_step
     tail = "all equal" if where is None else f"first difference at step {where}"

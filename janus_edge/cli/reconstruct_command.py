@@ -11,7 +11,7 @@ from janus_edge.cli.console import print_json
 from janus_edge.errors import InputError
 
 
-@click.command()
+@click.command(short_help="Turn an image into codes and back.")
 @click.argument("bundle", type=click.Path())
 @click.argument("image", type=click.Path())
 @click.option("-o", "--out", type=click.Path(), default="reconstruction.png", show_default=True,

@@ -70,7 +70,7 @@ def read_config(path: Path) -> CheckpointConfig:
             f"no config.json in {path.parent}: pass the folder of a Janus checkpoint, which has "
             "config.json, tokenizer.json and the weight files side by side"
         ) from None
-    except (OSError, ValueError) as damaged:
+    except (OSError, ValueError, RecursionError) as damaged:
         raise CheckpointError(
             f"{path} cannot be read as JSON ({damaged}): download it again"
         ) from damaged

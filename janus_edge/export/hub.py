@@ -27,7 +27,7 @@ def locate(checkpoint: str | Path) -> tuple[Path, str]:
     if isinstance(checkpoint, str) and _HUB_ID.fullmatch(checkpoint):
         return _download(checkpoint), checkpoint
     raise CheckpointError(
-        f"no such folder: {folder}; pass the folder of a checkpoint, or a hub id such as "
+        f"no such folder: {checkpoint}; pass the folder of a checkpoint, or a hub id such as "
         "deepseek-ai/Janus-Pro-1B"
     )
 

@@ -13,7 +13,8 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import onnx_ir as ir
@@ -163,16 +164,15 @@ def _module_scope(node: ir.Node) -> str:
     return re.sub(r"[^\w.]", "_", modules[-1]) if modules else ""
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801 - reads as a verb in a with statement
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Silences the exporter's own notices (torchvision absent, copyreg deprecations)."""
-
-    def __enter__(self) -> None:  # type: ignore[override]
-        super().__enter__()
-        warnings.simplefilter("ignore")
-        self._logger = logging.getLogger("torch.onnx")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *exc: object) -> None:
-        self._logger.setLevel(self._level)
-        super().__exit__(*exc)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

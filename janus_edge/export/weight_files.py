@@ -24,6 +24,11 @@ from janus_edge.errors import CheckpointError
 MAPPED_BYTES = 512 << 20
 #: The limit of the safetensors library; a longer header is a damaged length.
 _HEADER_BYTES = 100_000_000
+#: What parsing JSON that is damaged, or is not the JSON expected, comes to.
+_HEADER_ERRORS = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(RecursionError, struct.error),
+)
 #: safetensors' name of each float type that a weight may have.
 SAFETENSORS_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -56,7 +61,7 @@ class SafetensorsFile:
         self._offsets: dict[str, int] = {}
         try:
             self._read_header()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as damaged:
+        except _HEADER_ERRORS as damaged:
             raise CheckpointError(
                 f"{path} is not a readable safetensors file ({damaged}): download it again"
             ) from damaged
@@ -203,7 +208,7 @@ def _open_shards(index: Path) -> dict[str, WeightFile]:
     try:
         shard_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(shard_of.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
+    except _HEADER_ERRORS as damaged:
         raise CheckpointError(
             f"{index} is not a readable list of shards ({damaged}): download it again"
         ) from damaged

@@ -37,7 +37,8 @@ def attach_weights(model: ir.Model, graph: Graph, checkpoint: Checkpoint) -> Non
             read = _bind(computed[name], checkpoint)
         else:
             read = _bind(checkpoint.tensor, f"{module.prefix}{name}")
-        assert value.dtype is not None and value.shape is not None
+        assert value.dtype is not None
+        assert value.shape is not None
         value.const_value = ir.LazyTensor(
             _convert(read, value.dtype, value.shape.numpy(), transpose=name in transposed),
             value.dtype,

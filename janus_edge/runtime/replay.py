@@ -51,12 +51,8 @@ def replay(
     stages = _stages(janus, trace.arrays, float_type)
     hidden, logits, codes = _teacher_forced(janus, trace, progress)
     reference = trace.arrays
-    stages["language_model, steps"] = difference(
-        hidden, reference["steps.hidden_states"], float_type
-    )
-    stages["image_head, steps"] = difference(
-        logits, reference["steps.logits"], float_type, logits=True
-    )
+    stages["language_model"] = difference(hidden, reference["steps.hidden_states"], float_type)
+    stages["image_head"] = difference(logits, reference["steps.logits"], float_type, logits=True)
     equal = codes == reference["steps.image_codes"]
     first = None if equal.all() else int(np.argmin(equal))
     return ParityReport(stages, trace.steps, int(equal.sum()), first, float_type)

@@ -184,6 +184,7 @@ HEADERS = {
     "empty": b"",
     "length": struct.pack("<Q", 1 << 60) + b"{}",
     "json": struct.pack("<Q", 4) + b"{{{{",
+    "deep": struct.pack("<Q", 100_000) + b"[" * 100_000,
     "list": struct.pack("<Q", 2) + b"[]",
     "entry": struct.pack("<Q", 9) + b'{"a": 1} ',
     "offsets": struct.pack("<Q", 56)
@@ -235,7 +236,7 @@ def test_pickle_with_code(copied: Callable[..., Path], tmp_path: Path, legacy: b
     folder, ran = copied("transformers", "bin"), tmp_path / "ran"
     path = folder / "pytorch_model.bin"
     if legacy:
-        path.write_bytes(pickle.dumps({"a": _Hostile(ran)}))
+        path.write_bytes(pickle.dumps({"a": _Hostile(ran)}, protocol=2))
     else:
         torch.save({"a": _Hostile(ran)}, path)
     with pytest.raises(CheckpointError, match="Python code"):

@@ -192,7 +192,7 @@ def test_error_says_which_value() -> None:
         parse_config(data, "the-file")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff", "[" * 100_000])
 def test_damaged_file(tmp_path: Path, text: str) -> None:
     """A file that is not a JSON object is a CheckpointError."""
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))

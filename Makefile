@@ -1,0 +1,38 @@
+# Two commands on a fresh machine with Python 3.10 or newer:
+#   make demo    the whole path on a small Janus with random weights
+#   make test    lint, types and tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types unit clean
+
+demo: $(VENV)/.export
+	$(BIN)/janus-edge demo
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+# torch goes first and by its exact version: a bare requirement may bring gigabytes of CUDA
+$(VENV)/.export: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) --editable '.[cpu,export]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.export
+	$(INSTALL) --editable '.[cpu,export,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) janus-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,8 +43,9 @@ def verify(bundle: str) -> None:
     from janus_edge.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    with byte_tasks() as task, task("hash", opened.total_bytes) as progress:
-        opened.verify(progress)
+    with byte_tasks() as task, task("hashes") as row:
+        row.begin(opened.total_bytes)
+        opened.verify(row.advance)
     click.echo(
         f"{bundle}: {len(opened.manifest.files)} files, {size(opened.total_bytes)}, all as written"
     )

@@ -65,20 +65,54 @@ def progress_bar(*columns: Any, transient: bool = False) -> Progress:
     return Progress(*columns, console=Console(stderr=True, highlight=False), transient=transient)
 
 
+class ByteRow:
+    """A line of a progress display over bytes: its name, what is being done, how much of it."""
+
+    def __init__(self, bars: Progress, name: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(name, total=None, state="")
+
+    def state(self, text: str) -> None:
+        """Say what is being done now."""
+        self._bars.update(self._task, state=text)
+
+    def begin(self, total: int) -> None:
+        """Start counting to ``total`` bytes."""
+        self._bars.update(self._task, total=total, completed=0)
+
+    def advance(self, done: int) -> None:
+        """``done`` more bytes are done."""
+        self._bars.advance(self._task, done)
+
+    def finish(self) -> None:
+        """Stop the clock of this line."""
+        done = self._bars.tasks[self._task].completed
+        self._bars.update(self._task, total=done or 1, completed=done or 1)
+
+
 @contextmanager
 def byte_tasks() -> Iterator[Any]:
-    """A factory of progress bars over bytes: ``with task(name, total) as advance: advance(n)``."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
+    """Opens a display; its value opens a line: ``with task(name) as row: row.advance(n)``."""
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Size(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(decimal(int(task.completed)) if task.completed > 1 else "")
 
     with progress_bar(
-        TextColumn("{task.description:<28}"), BarColumn(), DownloadColumn(), TimeElapsedColumn()
+        TextColumn("{task.description:<18}"),
+        BarColumn(24),
+        TextColumn("{task.fields[state]:<10}"),
+        TimeElapsedColumn(),
+        Size(),
     ) as bars:
 
         @contextmanager
-        def task(name: str, total: int) -> Iterator[Any]:
-            identity = bars.add_task(name, total=total or None)
-            yield lambda done: bars.advance(identity, done)
-            done = bars.tasks[identity].completed
-            bars.update(identity, total=done or 1, completed=done or 1)
+        def task(name: str) -> Iterator[ByteRow]:
+            row = ByteRow(bars, name)
+            yield row
+            row.finish()
 
         yield task

@@ -38,7 +38,7 @@ def export(checkpoint: str, bundle: str, precision: str, force: bool) -> None:
     except ImportError as missing:
         raise DependencyError.missing(missing.name or "torch", "export") from missing
     with byte_tasks() as task:
-        with task("open the checkpoint", 0):
+        with task("checkpoint"):
             source = Checkpoint.open(checkpoint)
         written = export_bundle(source, bundle, recipe(precision), force=force, task=task)
     click.echo(f"{bundle}: {size(written.total_bytes)}, {precision}, all graphs agree with PyTorch")

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 import onnx
 import torch
 
 from janus_edge import __version__
-from janus_edge.bundle import Bundle, BundleWriter, Progress
+from janus_edge.bundle import Bundle, BundleWriter, files_below
 from janus_edge.errors import ExportError
 from janus_edge.export.check import GraphChecker
 from janus_edge.export.checkpoint import Checkpoint
@@ -23,8 +24,36 @@ from janus_edge.graphs import Graph, signature
 from janus_edge.manifest import SCHEMA_VERSION, GraphEntry, Manifest, Source, TableEntry
 from janus_edge.recipe import Recipe
 
-#: Opens a progress display for a task with so many bytes; the value takes the bytes done.
-Task = Callable[[str, int], AbstractContextManager[Progress]]
+
+class Row(Protocol):
+    """One line of a progress display: what is being done, and how much of it."""
+
+    def state(self, text: str) -> None:
+        """Say what is being done now."""
+
+    def begin(self, total: int) -> None:
+        """Start counting to ``total`` bytes."""
+
+    def advance(self, done: int) -> None:
+        """``done`` more bytes are done."""
+
+
+#: Opens a line of progress by its name.
+Task = Callable[[str], AbstractContextManager[Row]]
+
+
+class _Silent:
+    """The row of nobody watching."""
+
+    def state(self, text: str) -> None:
+        pass
+
+    def begin(self, total: int) -> None:
+        pass
+
+    def advance(self, done: int) -> None:
+        pass
+
 
 #: In this order the checks of the heads find the hidden states of the language model's.
 _ORDER = (
@@ -50,20 +79,23 @@ def export_bundle(
     of the model. Raises InputError when ``target`` exists (unless ``force``), ParityError when a
     graph differs from PyTorch beyond its tolerance; nothing is left behind then.
     """
-    task = task or (lambda _name, _total: nullcontext(lambda _done: None))
+    task = task or (lambda _name: nullcontext(_Silent()))
     with BundleWriter(target, force=force) as writer:
         (writer.folder / "graphs").mkdir()
         checker = GraphChecker(checkpoint, recipe.float_type)
         graphs, parity = {}, {}
         for graph in _ORDER:
             path = writer.folder / "graphs" / f"{graph.value}.onnx"
-            graphs[graph.value] = _export_graph(graph, checkpoint, recipe, path, task)
-            with task(f"{graph.value}: check", 0):
+            with task(graph.value) as row:
+                graphs[graph.value] = _export_graph(graph, checkpoint, recipe, path, row)
+                row.state("check")
                 parity[graph.value] = checker.check(graph, path)
-        with task("text embeddings", 0) as progress:
-            table = _export_text_embeddings(checkpoint, recipe, writer.folder / _TABLE, progress)
+                row.state("agrees")
+        with task("text embeddings") as row:
+            table = _export_text_embeddings(checkpoint, recipe, writer.folder / _TABLE, row)
         shutil.copyfile(checkpoint.tokenizer_path, writer.folder / "tokenizer.json")
-        with task("hash", 0) as progress:
+        with task("hashes") as row:
+            row.state("checkpoint")
             manifest = Manifest(
                 schema_version=SCHEMA_VERSION,
                 config=checkpoint.config,
@@ -76,21 +108,24 @@ def export_bundle(
                 tools=_tool_versions(),
                 parity=parity,
             )
-            return writer.seal(manifest, progress)
+            row.state("bundle")
+            row.begin(sum(p.stat().st_size for p in files_below(writer.folder)))
+            return writer.seal(manifest, row.advance)
 
 
 def _export_graph(
-    graph: Graph, checkpoint: Checkpoint, recipe: Recipe, path: Path, task: Task
+    graph: Graph, checkpoint: Checkpoint, recipe: Recipe, path: Path, row: Row
 ) -> GraphEntry:
     ports = signature(graph, checkpoint.config)
     dtype = getattr(torch, recipe.float_type)
-    with task(f"{graph.value}: trace", 0):
-        model = trace(
-            lambda: build_module(graph, checkpoint.config, dtype), ports, dtype, name=graph.value
-        )
-        attach_weights(model, graph, checkpoint)
-    with task(graph.value, weight_bytes(model)) as progress:
-        weights = save_graph(model, path, progress)
+    row.state("trace")
+    model = trace(
+        lambda: build_module(graph, checkpoint.config, dtype), ports, dtype, name=graph.value
+    )
+    attach_weights(model, graph, checkpoint)
+    row.state("write")
+    row.begin(weight_bytes(model))
+    weights = save_graph(model, path, row.advance)
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as invalid:
@@ -101,17 +136,19 @@ def _export_graph(
 
 
 def _export_text_embeddings(
-    checkpoint: Checkpoint, recipe: Recipe, path: Path, progress: Progress
+    checkpoint: Checkpoint, recipe: Recipe, path: Path, row: Row
 ) -> TableEntry:
     """Write the token embeddings as raw little-endian rows [V, H]."""
     source = checkpoint.tensor("model.language_model.embed_tokens.weight")
     dtype = getattr(torch, recipe.float_type)
+    row.state("write")
+    row.begin(source.numel() * recipe.bytes_per_float)
     rows = max(1, _TABLE_PIECE_BYTES // (source.shape[1] * recipe.bytes_per_float))
     with open(path, "wb") as out:
         for start in range(0, source.shape[0], rows):
             piece = source[start : start + rows].to(dtype).contiguous()
             out.write(piece.view(torch.uint8).numpy().data)
-            progress(piece.nbytes)
+            row.advance(piece.nbytes)
     return TableEntry(path.name, recipe.float_type, tuple(source.shape))
 
 

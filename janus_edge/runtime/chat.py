@@ -93,6 +93,7 @@ class Chat:
         self._janus, self._system_prompt = janus, system_prompt
         self._cache = KVCache(config.language, 1, capacity, janus.backend.float_dtype)
         self._pending: list[int] = []  # tokens said that are not in the cache yet
+        self._open: AnswerStream | None = None
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -133,8 +134,11 @@ class Chat:
         ``images`` are files or PIL images, one or several; ``<image_placeholder>`` in the question
         is the place of each, in order, otherwise they come first. ``temperature`` 0 is greedy;
         otherwise tokens are drawn from the nucleus ``top_p`` with noise from ``seed``. The answer
-        ends at ``max_new_tokens`` or where the cache is full. Raises InputError, CapacityError.
+        ends at ``max_new_tokens`` or where the cache is full. An answer that is still open is closed
+        first. Raises InputError, CapacityError.
         """
+        if self._open:
+            self._open.close()
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, found {max_new_tokens}")
         sample = make_text_sampler(temperature, top_p, seed)
@@ -154,7 +158,10 @@ class Chat:
             max_new_tokens=min(max_new_tokens, room + 1),
         )
         held = int(self._cache.lengths[0])
-        return AnswerStream(self._keeping_pending(tokens), self._janus.tokenizer, held + len(ids))
+        self._open = AnswerStream(
+            self._keeping_pending(tokens), self._janus.tokenizer, held + len(ids)
+        )
+        return self._open
 
     def _turn(self, question: str, images: int) -> list[int]:
         tokenizer = self._janus.tokenizer
@@ -164,11 +171,17 @@ class Chat:
         return self._pending + follow_up_ids(tokenizer, question, images, image_tokens)
 
     def _keeping_pending(self, tokens: Iterator[int]) -> Iterator[int]:
-        """Remember the last token, which the cache does not hold, for the next turn."""
+        """Remember the last token, which the cache does not hold, for the next turn.
+
+        A turn that fails between two tokens leaves the cache as it was at the first of them.
+        """
+        held = int(self._cache.lengths[0])
         try:
             for token in tokens:
+                held = int(self._cache.lengths[0])
                 # EOS opens the next turn's tokens (follow_up_ids)
                 self._pending = [] if token == self._janus.tokenizer.special.eos else [token]
                 yield token
         finally:
             tokens.close()  # type: ignore[attr-defined]
+            self._cache.lengths[:] = held

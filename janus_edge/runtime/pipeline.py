@@ -209,18 +209,14 @@ class Janus:
         return answer.answer
 
     def chat(
-        self, *, capacity: int = CHAT_CAPACITY, system_prompt: str = DEFAULT_SYSTEM_PROMPT
+        self, *, capacity: int | None = None, system_prompt: str = DEFAULT_SYSTEM_PROMPT
     ) -> Chat:
         """Open a conversation with room for ``capacity`` tokens (an image takes ``image_tokens``).
 
-        Raises InputError unless 1 <= capacity <= the model's positions.
+        Without it: CHAT_CAPACITY, or all positions of a model that has fewer. Raises InputError
+        unless 1 <= capacity <= the model's positions.
         """
-        most = self.bundle.manifest.config.language.max_positions
-        if not 1 <= capacity <= most:
-            raise InputError(
-                f"capacity must be from 1 to the model's {most} positions, found {capacity}"
-            )
-        return Chat(self, capacity, system_prompt)
+        return Chat(self, self._chat_capacity(capacity), system_prompt)
 
     def encode(self, image: ImageSource) -> NDArray[np.int64]:
         """The VQ codes [T] of an image, row by row; it is fitted into the model's square first."""
@@ -263,9 +259,9 @@ class Janus:
         rows = [text_to_image_ids(self.tokenizer, text) for text in _prompts(prompts)]
         return generation_plan(self.bundle, [len(r) for r in rows], len(rows) * images_per_prompt)
 
-    def chat_memory(self, capacity: int = CHAT_CAPACITY) -> MemoryPlan:
-        """What a conversation will keep in memory."""
-        return chat_plan(self.bundle, capacity)
+    def chat_memory(self, capacity: int | None = None) -> MemoryPlan:
+        """What a conversation will keep in memory; ``capacity`` as in :meth:`chat`."""
+        return chat_plan(self.bundle, self._chat_capacity(capacity))
 
     def open_images(self, images: ImageSource | Sequence[ImageSource] | None) -> list[Image.Image]:
         """Files and PIL images as RGB images; raises InputError for what is not an image."""
@@ -299,6 +295,16 @@ class Janus:
         ids = text_to_image_ids(self.tokenizer, prompt)
         unconditional = unconditional_ids(ids, self.tokenizer.special)
         return self.text_embeddings(ids), self.text_embeddings(unconditional)
+
+    def _chat_capacity(self, capacity: int | None) -> int:
+        most = self.bundle.manifest.config.language.max_positions
+        if capacity is None:
+            return min(CHAT_CAPACITY, most)
+        if not 1 <= capacity <= most:
+            raise InputError(
+                f"capacity must be from 1 to the model's {most} positions, found {capacity}"
+            )
+        return capacity
 
     def _codes_buffer(self) -> NDArray[np.int64]:
         return np.zeros((1, self.bundle.manifest.config.image_tokens), np.int64)

@@ -32,9 +32,10 @@ class TextEmbeddings:
         Raises InputError for an id outside the vocabulary.
         """
         index = np.asarray(ids, np.int64)
-        if index.size and not 0 <= index.min() <= index.max() < len(self._table):
+        outside = index[(index < 0) | (index >= len(self._table))]
+        if outside.size:
             raise InputError(
-                f"token id {int(index.max())} is outside the model's vocabulary of {len(self._table)}; "
+                f"token id {outside[0]} is outside the model's vocabulary of {len(self._table)}; "
                 "the tokenizer does not belong to this model"
             )
         rows = np.asarray(self._table[index])

@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from machine import describe
@@ -104,7 +105,7 @@ def serve(args: argparse.Namespace) -> None:
     for _ in sys.stdin:
         started = time.perf_counter()
         stamps = run()
-        steps = [b - a for a, b in zip(stamps, stamps[1:], strict=False)]
+        steps = [b - a for a, b in pairwise(stamps)]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(json.dumps({"first": stamps[0] - started, "steps": steps, "peak": peak}), flush=True)
 

@@ -14,7 +14,9 @@ is listed, lies inside the folder, has the stated size, and, when it is first us
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -27,6 +29,10 @@ from janus_edge.graphs import Graph
 from janus_edge.manifest import FileEntry, Manifest
 
 MANIFEST = "manifest.json"
+
+#: Writers of one process have folders of their own; those in use now are not left over.
+_COUNT = itertools.count()
+_OPEN: set[Path] = set()
 
 #: Called with the number of bytes done since the last call.
 Progress = Callable[[int], None]
@@ -55,6 +61,10 @@ class Bundle:
         if not manifest_path.is_file():
             raise BundleError(
                 f"{folder}: has no {MANIFEST}, so it is not a complete bundle; export it again"
+            )
+        if not manifest_path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(
+                f"{manifest_path}: a link that leaves the bundle's folder; copy the file itself"
             )
         try:
             manifest = Manifest.from_json(manifest_path.read_text("utf-8"))
@@ -104,7 +114,11 @@ class Bundle:
 
     def _check_present(self, name: str) -> None:
         path, expected = self.path / name, self.manifest.files[name].size
-        if not path.is_file():
+        try:
+            present = path.is_file()
+        except OSError:  # a name that is too long for any file system
+            present = False
+        if not present:
             raise BundleError(
                 f"{path}: missing from the bundle; export it again or copy the whole folder"
             )
@@ -145,11 +159,19 @@ class BundleWriter:
             raise InputError(
                 f"{self.target}: exists and is not a bundle, so --force leaves it alone"
             )
-        self.folder = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
+        self._force = force
+        self._suffix = f"{os.getpid()}-{next(_COUNT)}"
+        self.folder = self.target.with_name(f".{self.target.name}.partial-{self._suffix}")
 
     def __enter__(self) -> BundleWriter:
-        self._remove_stale()
-        self.folder.mkdir(parents=True)
+        self._tidy()
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as failure:
+            raise InputError(
+                f"{self.target.parent}: cannot be written to ({failure.strerror})"
+            ) from failure
+        _OPEN.add(self.folder)
         return self
 
     def __exit__(
@@ -158,6 +180,7 @@ class BundleWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _OPEN.discard(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def seal(self, manifest: Manifest, progress: Progress | None = None) -> Bundle:
@@ -174,18 +197,41 @@ class BundleWriter:
             out.write(sealed.to_json())
             out.flush()
             os.fsync(out.fileno())
-        old = self.target.with_name(f".{self.target.name}.old-{os.getpid()}")
-        if self.target.exists():
-            self.target.rename(old)
-        self.folder.rename(self.target)
-        shutil.rmtree(old, ignore_errors=True)
+        self._put_in_place()
         return Bundle(self.target, sealed, verify=False)
 
-    def _remove_stale(self) -> None:
-        """Remove what a killed export to the same target left behind."""
-        for left in self.target.parent.glob(f".{self.target.name}.partial-*"):
-            pid = left.name.rpartition("-")[2]
-            if pid.isdigit() and not _alive(int(pid)):
+    def _put_in_place(self) -> None:
+        old = self.target.with_name(f".{self.target.name}.old-{self._suffix}")
+        if self.target.exists():
+            if not self._force:
+                raise InputError(
+                    f"{self.target}: came into being meanwhile; choose another name or pass --force"
+                )
+            _OPEN.add(old)
+            self.target.rename(old)
+        try:
+            self.folder.rename(self.target)
+        except OSError as failure:
+            if old.exists():
+                old.rename(self.target)
+            raise InputError(f"{self.target}: cannot be written ({failure.strerror})") from failure
+        finally:
+            _OPEN.discard(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        """Remove what a killed export to the same target left behind, or put it back.
+
+        A process that dies between its two renames leaves the old bundle under another name only.
+        """
+        name = glob.escape(f".{self.target.name}.")
+        for left in self.target.parent.glob(f"{name}*-*-*"):
+            kind, _, owner = left.name.removeprefix(f".{self.target.name}.").partition("-")
+            if kind not in ("partial", "old") or left in _OPEN or _alive(owner.partition("-")[0]):
+                continue
+            if kind == "old" and not self.target.exists():
+                left.rename(self.target)
+            else:
                 shutil.rmtree(left, ignore_errors=True)
 
 
@@ -205,10 +251,13 @@ def sha256(path: Path, progress: Progress | None = None) -> str:
     return state.hexdigest()
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: str) -> bool:
+    """Whether a process ``pid`` other than this one runs: in a container the number comes back."""
+    if not pid.isdecimal() or int(pid) == os.getpid():
+        return not pid.isdecimal()
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

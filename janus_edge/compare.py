@@ -46,6 +46,8 @@ class Difference:
     def __post_init__(self) -> None:
         if self.measure not in ("snr_db", "max_abs"):
             raise ValueError(f"measure must be snr_db or max_abs, found {self.measure!r}")
+        if getattr(self, self.measure) is None:
+            raise ValueError(f"{self.measure} decides, so it must be a number")
 
     def __bool__(self) -> bool:
         if self.measure == "snr_db":

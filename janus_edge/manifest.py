@@ -36,6 +36,10 @@ class TableEntry:
     dtype: str
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float16", "bfloat16"):
+            raise ValueError(f"dtype must be float32, float16 or bfloat16, found {self.dtype!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -80,6 +84,16 @@ class Manifest:
             check_relative(path)
             if self.files and path not in self.files:
                 raise ValueError(f"{path!r} is used but not listed under 'files'")
+        unknown = [name for name in self.graphs if name not in {g.value for g in Graph}]
+        if unknown:
+            raise ValueError(f"unknown graph {unknown[0]!r}")
+        missing = [graph.value for graph in Graph if graph.value not in self.graphs]
+        if missing:
+            raise ValueError(f"graph '{missing[0]}' is missing")
+        # before `signature` writes the table of as many layers as a hostile manifest may ask for
+        ports = len(self.graphs[Graph.LANGUAGE_MODEL.value].inputs)
+        if self.config.language.layers > ports:
+            raise ValueError(f"{self.config.language.layers} layers, but {ports} inputs for them")
         for graph in Graph:
             self._check_graph(graph)
         table = (self.config.language.vocab_size, self.config.language.hidden_size)
@@ -87,8 +101,6 @@ class Manifest:
             raise ValueError(f"text_embeddings has shape {self.text_embeddings.shape}, not {table}")
 
     def _check_graph(self, graph: Graph) -> None:
-        if graph.value not in self.graphs:
-            raise ValueError(f"graph '{graph.value}' is missing")
         entry, wanted = self.graphs[graph.value], signature(graph, self.config)
         if (entry.inputs, entry.outputs) != (wanted.inputs, wanted.outputs):
             raise ValueError(
@@ -103,10 +115,12 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read a manifest; raises BundleError naming the offending key."""
         try:
-            data: Any = json.loads(text)
-        except json.JSONDecodeError as invalid:
+            data: Any = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as invalid:  # numbers of 5000 digits, deep nesting
             raise _error(f"not JSON ({invalid})") from invalid
-        version = data.get("schema_version") if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            raise _error(f"expected an object, found {type(data).__name__}")
+        version = data.get("schema_version")
         if type(version) is int and version > SCHEMA_VERSION:
             raise BundleVersionError(
                 f"manifest.json has schema version {version}; this janus-edge reads up to "
@@ -114,7 +128,10 @@ class Manifest:
             )
         if version != SCHEMA_VERSION:
             raise _error(f"schema_version must be {SCHEMA_VERSION}, found {version!r}")
-        return from_dict(cls, data, error=_error)
+        manifest = from_dict(cls, data, error=_error)
+        if not manifest.files:
+            raise _error("'files' is missing or empty, so nothing could be checked")
+        return manifest
 
 
 def check_relative(path: str) -> None:
@@ -124,6 +141,10 @@ def check_relative(path: str) -> None:
         raise ValueError(f"{path!r} is not a relative path with forward slashes")
     if ".." in path.split("/"):
         raise ValueError(f"{path!r} leaves the bundle's folder")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _error(message: str) -> BundleError:

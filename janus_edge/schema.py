@@ -77,7 +77,10 @@ def _value(hint: Any, data: Any, error: Callable[[str], Exception], where: str) 
             raise error(f"{where}: expected an object, found {type(data).__name__}")
         return {str(k): _value(args[1], v, error, _join(where, str(k))) for k, v in data.items()}
     if hint is float and type(data) is int:
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as large:
+            raise error(f"{where}: too large for a float") from large
     if not isinstance(data, hint) or (hint is int and isinstance(data, bool)):
         raise error(f"{where}: expected {hint.__name__}, found {type(data).__name__} {data!r}")
     return data

@@ -17,7 +17,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +34,27 @@ from janus_edge.schema import from_dict, to_dict
 
 SCHEMA_VERSION = 1
 
-#: Names of the arrays, all of which a trace must hold.
-ARRAYS = (
-    "vision.pixel_values", "vision.image_embeds", "vq_encoder.pixel_values", "vq_encoder.cosines",
-    "vq_decoder.image_codes", "vq_decoder.pixel_values", "image_embedding.image_codes",
-    "image_embedding.rows", "text_head.hidden_states", "text_head.logits", "steps.hidden_states",
-    "steps.logits", "steps.image_codes",
+#: The arrays, all of which a trace must hold, and their shapes in the symbols of the table above.
+SHAPES = {
+    "vision.pixel_values": ("1", "3", "I", "I"),
+    "vision.image_embeds": ("1", "T", "H"),
+    "vq_encoder.pixel_values": ("1", "3", "I", "I"),
+    "vq_encoder.cosines": ("1", "T", "K"),
+    "vq_decoder.image_codes": ("1", "T"),
+    "vq_decoder.pixel_values": ("1", "3", "I", "I"),
+    "image_embedding.image_codes": ("n",),
+    "image_embedding.rows": ("n", "H"),
+    "text_head.hidden_states": ("m", "H"),
+    "text_head.logits": ("m", "V"),
+    "steps.hidden_states": ("S", "2", "H"),
+    "steps.logits": ("S", "2", "K"),
+    "steps.image_codes": ("S",),
+}
+
+#: What reading an archive that is damaged was seen to raise, and related types.
+_DAMAGE = (
+    OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, RuntimeError,
+    NotImplementedError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
 )  # fmt: skip
 
 
@@ -76,7 +95,8 @@ class ReferenceTrace:
         except OSError as failure:
             raise InputError(f"{target}: cannot be written ({failure.strerror})") from failure
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> ReferenceTrace:
@@ -84,20 +104,38 @@ class ReferenceTrace:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as invalid:
+            described = json.loads(str(arrays["meta"])) if "meta" in arrays else None
+        except _DAMAGE as invalid:
             raise InputError(
                 f"{path}: not a reference trace ({invalid}); record it again"
             ) from invalid
-        missing = [name for name in ("meta", *ARRAYS) if name not in arrays]
+        missing = [name for name in ("meta", *SHAPES) if name not in arrays]
         if missing:
             raise InputError(f"{path}: has no array '{missing[0]}'; record the trace again")
 
         def error(message: str) -> InputError:
             return InputError(f"{path}: {message}; record the trace again")
 
-        meta = from_dict(TraceMeta, json.loads(str(arrays.pop("meta"))), error=error)
+        del arrays["meta"]
+        meta = from_dict(TraceMeta, described, error=error)
         if meta.schema_version != SCHEMA_VERSION:
             raise error(
                 f"schema version {meta.schema_version}, this janus-edge reads {SCHEMA_VERSION}"
             )
+        _check_shapes(arrays, error)
         return cls(meta, arrays)
+
+
+def _check_shapes(arrays: dict[str, NDArray[Any]], error: Callable[[str], InputError]) -> None:
+    """Shapes as in the module's table, each symbol one size throughout, and floats or integers."""
+    sizes = {"1": 1, "2": 2, "3": 3}
+    for name, symbols in SHAPES.items():
+        array = arrays[name]
+        kind = "i" if name.endswith("image_codes") else "f"
+        fits = array.dtype.kind == kind and array.ndim == len(symbols) and array.size > 0
+        for symbol, length in zip(symbols, array.shape, strict=False):
+            fits = fits and sizes.setdefault(symbol, length) == length
+        if not fits:
+            raise error(f"'{name}' is {array.dtype} {array.shape}, not [{','.join(symbols)}]")
+    if sizes["S"] > sizes["T"]:
+        raise error(f"{sizes['S']} steps, but a picture has {sizes['T']} codes")

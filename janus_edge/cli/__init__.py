@@ -61,7 +61,7 @@ def main() -> NoReturn:
     try:
         cli.main(standalone_mode=False)
     except JanusEdgeError as error:
-        click.echo(f"janus-edge: error: {error}", err=True)
+        _print_error(error)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -74,4 +74,14 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe has gone: not our failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as failure:  # a full disk, a folder that may not be written
+        _print_error(failure)
+        sys.exit(JanusEdgeError.exit_code)
     sys.exit(0)
+
+
+def _print_error(error: Exception) -> None:
+    """One line, without the control characters that a hostile file's names may bring in."""
+    line = " ".join(str(error).split())
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    click.echo(f"janus-edge: error: {safe}", err=True)

@@ -112,4 +112,4 @@ def _figure(parity: object) -> str:
         return ""
     if parity.measure == "snr_db":
         return f"{parity.snr_db:.1f} dB"
-    return f"{parity.top1:.2%} equal"
+    return "" if parity.top1 is None else f"{parity.top1:.2%} equal"

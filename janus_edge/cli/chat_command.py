@@ -32,7 +32,9 @@ _HELP = """Type a question and Enter. Commands:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option(
-    "--capacity", default=2048, show_default=True, help="Tokens that a conversation can hold."
+    "--capacity",
+    type=int,
+    help="Tokens that a conversation can hold; 2048, or all positions of a smaller model.",
 )
 @click.option("--threads", default=0, help="Processor threads; 0 takes one per core.")
 @click.option("--no-verify", is_flag=True, help="Do not check the hashes of the files used.")
@@ -42,14 +44,14 @@ _HELP = """Type a question and Enter. Commands:
 )
 def chat(
     bundle: str, question: str | None, images: tuple[str, ...], max_new_tokens: int,
-    temperature: float, top_p: float, seed: int, capacity: int, threads: int, no_verify: bool,
+    temperature: float, top_p: float, seed: int, capacity: int | None, threads: int, no_verify: bool,
     verbose: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask about pictures: one QUESTION, or a conversation when none is given.
 
     Example:  janus-edge chat janus-1b --image fox.png "What animal is this?"
     """
-    from janus_edge.runtime.pipeline import Janus
+    from janus_edge.runtime.pipeline import CHAT_CAPACITY, Janus
 
     if as_json and question is None:
         raise InputError("--json answers one question: give the QUESTION as an argument")
@@ -57,6 +59,9 @@ def chat(
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
     }  # fmt: skip
     with Janus.load(bundle, threads=threads, verify=not no_verify) as janus:
+        if capacity is None:
+            positions = janus.bundle.manifest.config.language.max_positions
+            capacity = min(CHAT_CAPACITY, positions)
         if verbose:
             click.echo(janus.chat_memory(capacity), err=True)
         conversation = janus.chat(capacity=capacity)

@@ -56,6 +56,10 @@ def generate(
 
     count = len(prompts) * images_per_prompt
     names = _file_names(Path(out), prompts, images_per_prompt, seed)
+    sheet = names[0].parent / f"contact-sheet-{seed}.png" if count > 1 else None
+    for name in [*names, *([sheet] if sheet else [])]:
+        if name.is_dir():  # now, not when the pictures are painted
+            raise InputError(f"{name}: is a folder; move it, or choose another --out")
     with Janus.load(bundle, threads=threads, verify=not no_verify) as janus:
         if verbose:
             click.echo(janus.generation_memory(list(prompts), images_per_prompt), err=True)
@@ -66,9 +70,7 @@ def generate(
         seconds = time.perf_counter() - started
     for picture, name in zip(pictures, names, strict=True):
         picture.save(name)
-    sheet = None
-    if count > 1:
-        sheet = names[0].parent / f"contact-sheet-{seed}.png"
+    if sheet:
         aside = sheet.with_suffix(".partial")
         contact_sheet(pictures).save(aside, "PNG")
         aside.replace(sheet)
@@ -152,5 +154,6 @@ def _report(
     for name in [*names, *([sheet] if sheet else [])]:
         click.echo(name)
     click.echo(
-        f"{len(pictures)} pictures in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s", err=True
+        f"{len(pictures)} picture{'s'[: len(pictures) > 1]} in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s",
+        err=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from janus_edge.cli.console import print_json, print_table, progress_bar
-from janus_edge.errors import DependencyError, ParityError
+from janus_edge.errors import DependencyError, InputError, ParityError
 
 if TYPE_CHECKING:
     from janus_edge.runtime.replay import ParityReport
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 @click.argument("reference", metavar="CHECKPOINT")
 @click.argument("bundle", type=click.Path())
 @click.option("--prompt", default="a red fox sitting in fresh snow", show_default=True)
-@click.option("--steps", type=int, help="Codes to draw; all of a picture if not given.")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Codes to draw; all of a picture if not given."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--guidance-scale", default=5.0, show_default=True)
 @click.option("--temperature", default=1.0, show_default=True)
@@ -45,6 +48,7 @@ def parity(
 
     Example:  janus-edge parity deepseek-ai/Janus-Pro-1B janus-1b --steps 16
     """
+    from janus_edge.bundle import Bundle
     from janus_edge.runtime.pipeline import Janus
     from janus_edge.runtime.replay import replay
     from janus_edge.trace_file import ReferenceTrace
@@ -52,6 +56,9 @@ def parity(
     if reference.endswith(".npz"):
         trace = ReferenceTrace.load(reference)
     else:
+        Bundle.open(bundle, verify=False)  # a wrong name is not found out after minutes of PyTorch
+        if save_trace:
+            _check_target(Path(save_trace))
         settings = (prompt, steps, seed, guidance_scale, temperature)
         trace = _record(reference, image, *settings)
         if save_trace:
@@ -68,6 +75,11 @@ def parity(
         raise ParityError(f"{bundle} does not agree with PyTorch: see the table; export it again")
 
 
+def _check_target(path: Path) -> None:
+    if path.suffix != ".npz" or path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: give --save-trace a .npz file in an existing folder")
+
+
 def _record(
     reference: str, image: str | None, prompt: str, steps: int | None, seed: int,
     guidance_scale: float, temperature: float,
@@ -77,8 +89,21 @@ def _record(
         from janus_edge.export.record import record_trace
     except ImportError as missing:
         raise DependencyError.missing(missing.name or "torch", "export") from missing
+    from janus_edge.runtime.image_processing import load_image
+
     checkpoint = Checkpoint.open(reference)
     total = steps or checkpoint.config.image_tokens
+    if total > checkpoint.config.image_tokens:
+        raise InputError(
+            f"--steps {total}: a picture of this model has {checkpoint.config.image_tokens} codes"
+        )
+    if not (math.isfinite(guidance_scale) and math.isfinite(temperature) and temperature >= 0):
+        raise InputError(
+            f"guidance scale {guidance_scale} and temperature {temperature}: give finite numbers, "
+            "and a temperature of at least 0"
+        )
+    if image:
+        load_image(image)  # says what is wrong with a file that is no image
     photograph = resources.files("janus_edge") / "assets" / "astronaut.jpg"
     with resources.as_file(photograph) as shipped, _bar("PyTorch", total) as progress:
         return record_trace(

@@ -33,7 +33,7 @@ def reconstruct(
     from janus_edge.runtime.pipeline import Janus
 
     target = Path(out)
-    if target.suffix.lower() != ".png" or not target.absolute().parent.is_dir():
+    if target.suffix.lower() != ".png" or target.is_dir() or not target.absolute().parent.is_dir():
         raise InputError(f"{out}: give a .png file in an existing folder")
     with Janus.load(bundle, threads=threads) as janus:
         source = load_image(image)

@@ -93,7 +93,7 @@ class Chat:
         self._janus, self._system_prompt = janus, system_prompt
         self._cache = KVCache(config.language, 1, capacity, janus.backend.float_dtype)
         self._pending: list[int] = []  # tokens said that are not in the cache yet
-        self._open: AnswerStream | None = None
+        self._turns = 0
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -134,11 +134,9 @@ class Chat:
         ``images`` are files or PIL images, one or several; ``<image_placeholder>`` in the question
         is the place of each, in order, otherwise they come first. ``temperature`` 0 is greedy;
         otherwise tokens are drawn from the nucleus ``top_p`` with noise from ``seed``. The answer
-        ends at ``max_new_tokens`` or where the cache is full. An answer that is still open is closed
-        first. Raises InputError, CapacityError.
+        ends at ``max_new_tokens`` or where the cache is full. An answer to an earlier question that
+        is still open ends with it. Raises InputError, CapacityError.
         """
-        if self._open:
-            self._open.close()
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, found {max_new_tokens}")
         sample = make_text_sampler(temperature, top_p, seed)
@@ -158,10 +156,9 @@ class Chat:
             max_new_tokens=min(max_new_tokens, room + 1),
         )
         held = int(self._cache.lengths[0])
-        self._open = AnswerStream(
-            self._keeping_pending(tokens), self._janus.tokenizer, held + len(ids)
-        )
-        return self._open
+        self._turns += 1
+        kept = self._keeping_pending(tokens, self._turns)
+        return AnswerStream(kept, self._janus.tokenizer, held + len(ids))
 
     def _turn(self, question: str, images: int) -> list[int]:
         tokenizer = self._janus.tokenizer
@@ -170,18 +167,20 @@ class Chat:
             return question_ids(tokenizer, question, images, image_tokens, self._system_prompt)
         return self._pending + follow_up_ids(tokenizer, question, images, image_tokens)
 
-    def _keeping_pending(self, tokens: Iterator[int]) -> Iterator[int]:
+    def _keeping_pending(self, tokens: Iterator[int], turn: int) -> Iterator[int]:
         """Remember the last token, which the cache does not hold, for the next turn.
 
-        A turn that fails between two tokens leaves the cache as it was at the first of them.
+        Ends where a later turn has begun. A turn that fails leaves the cache as it was when the
+        token before was said, or when it was asked.
         """
         held = int(self._cache.lengths[0])
         try:
-            for token in tokens:
+            while turn == self._turns and (token := next(tokens, None)) is not None:
                 held = int(self._cache.lengths[0])
                 # EOS opens the next turn's tokens (follow_up_ids)
                 self._pending = [] if token == self._janus.tokenizer.special.eos else [token]
                 yield token
         finally:
             tokens.close()  # type: ignore[attr-defined]
-            self._cache.lengths[:] = held
+            if turn == self._turns:
+                self._cache.lengths[:] = held

@@ -65,7 +65,7 @@ def plain_answer(janus: Janus, ids: list[int], pictures: list[Image.Image], new:
 def say(janus: Janus, backend: FakeBackend, text: str, *, stop: bool = True) -> list[int]:
     """Make the model say ``text`` (as the template has it, behind a space) and stop."""
     ids = janus.tokenizer.encode(f" {text}")
-    backend.script = [*ids, SPECIAL.eos] if stop else ids
+    backend.script = [*ids, SPECIAL.eos] if stop else [*ids]
     return ids
 
 
@@ -191,7 +191,7 @@ def test_closing_a_stream_early(janus: Janus, backend: FakeBackend, pieces: int)
 def test_a_new_question_while_an_answer_is_open(
     janus: Janus, backend: FakeBackend, pieces: int
 ) -> None:
-    """Asking again closes the answer that is still open, as close() does: it says no more, and the
+    """Asking again ends the answer that is still open, as close() does: it says no more, and the
     new answer is that of a conversation in which it was closed."""
 
     def asked(*, close: bool) -> tuple[Answer, Answer]:

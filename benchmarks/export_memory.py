@@ -33,7 +33,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     checkpoint = args.folder / f"checkpoint-{args.dimensions}"
     bundle = args.folder / f"bundle-{args.dimensions}-{args.precision}"
-    results = {"machine": describe(), "command": " ".join(sys.argv)}
+    results = {"machine": describe(), "command": shown_command()}
     if not (checkpoint / "config.json").exists():
         command = [
             sys.executable,
@@ -64,12 +64,17 @@ def run(command: list[str]) -> dict[str, float | str]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)}: failed with status {status}")
-    shown = " ".join(["python", *command[1:]])
+    shown = " ".join(["python", *(Path(c).name if "/" in c else c for c in command[1:])])
     return {
         "command": shown,
         "seconds": round(time.perf_counter() - started, 1),
         "peak_resident_bytes": usage.ru_maxrss * 1024,
     }
+
+
+def shown_command() -> str:
+    """The command line without the folders of this machine."""
+    return " ".join(["python", "benchmarks/export_memory.py", *(Path(a).name for a in sys.argv[1:])])
 
 
 def folder_bytes(folder: Path) -> int:

@@ -74,7 +74,9 @@ def run(command: list[str]) -> dict[str, float | str]:
 
 def shown_command() -> str:
     """The command line without the folders of this machine."""
-    return " ".join(["python", "benchmarks/export_memory.py", *(Path(a).name for a in sys.argv[1:])])
+    return " ".join(
+        ["python", "benchmarks/export_memory.py", *(Path(a).name for a in sys.argv[1:])]
+    )
 
 
 def folder_bytes(folder: Path) -> int:

@@ -102,7 +102,8 @@ class ReferenceTrace:
     def load(cls, path: str | Path) -> ReferenceTrace:
         """Read an archive; raises InputError for anything that is not a whole trace."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # numpy leaves a file that it opened itself open when the archive is damaged
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             described = json.loads(str(arrays["meta"])) if "meta" in arrays else None
         except _DAMAGE as invalid:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from typing import NoReturn
 
@@ -59,25 +58,20 @@ for _command in (export, info, verify, generate, chat, reconstruct, parity, doct
 def main() -> NoReturn:
     """Entry point of ``janus-edge``: errors become one line and the exit code of their class."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)
     except JanusEdgeError as error:
         _print_error(error)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("janus-edge: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has gone: not our failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as failure:  # a full disk, a folder that may not be written
         _print_error(failure)
         sys.exit(JanusEdgeError.exit_code)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)  # `doctor` and --help leave with a code
 
 
 def _print_error(error: Exception) -> None:

@@ -151,9 +151,10 @@ def _report(
             }
         )
         return
+    noun = "picture" if len(pictures) == 1 else "pictures"
     for name in [*names, *([sheet] if sheet else [])]:
         click.echo(name)
     click.echo(
-        f"{len(pictures)} picture{'s'[: len(pictures) > 1]} in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s",
+        f"{len(pictures)} {noun} in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s",
         err=True,
     )

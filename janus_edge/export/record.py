@@ -85,7 +85,7 @@ def _generation(
             hidden_rows.append(hidden)
             logit_rows.append(logits)
             codes.append(code)
-            embeds = reference.image_embedding(torch.tensor([code, code]))[:, None]
+            embeds = model.image_embedding(torch.tensor([code, code]))[:, None]
             progress(position + 1)
     return torch.stack(hidden_rows), torch.stack(logit_rows), torch.tensor(codes)
 

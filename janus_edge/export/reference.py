@@ -61,11 +61,8 @@ class Reference:
 
     def image_embedding(self, image_codes: Tensor) -> Tensor:
         """Codes [P] -> embeddings of the next step [P, H]."""
-        config = self._vq()
-        build = lambda: modeling_janus.JanusVQVAEAlignerMLP(config)  # noqa: E731
-        with self._stage(build, "generation_aligner.") as aligner:
-            table = self.checkpoint.tensor("model.generation_embeddings.weight").float()
-            return aligner(table[image_codes])
+        with self._image_embedding() as embed:
+            return embed(image_codes)
 
     def text_logits(self, hidden_states: Tensor) -> Tensor:
         """Hidden states [N, H] -> logits [N, V]."""
@@ -107,9 +104,22 @@ class Reference:
             model.embed_tokens = nn.Identity()
             return model
 
-        with self._stage(build, "language_model.") as body, self._image_head() as image_head:
+        with (
+            self._stage(build, "language_model.") as body,
+            self._image_head() as head,
+            self._image_embedding() as embed,
+        ):
             body.rotary_emb = modeling_llama.LlamaRotaryEmbedding(config)
-            yield ResidentLanguageModel(body, image_head)
+            yield ResidentLanguageModel(body, head, embed)
+
+    @contextmanager
+    def _image_embedding(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        config = self._vq()
+        table = self.checkpoint.tensor("model.generation_embeddings.weight").float()
+        with self._stage(
+            lambda: modeling_janus.JanusVQVAEAlignerMLP(config), "generation_aligner."
+        ) as aligner:
+            yield lambda codes: aligner(table[codes])
 
     def _image_head(self) -> AbstractContextManager[nn.Module]:
         config = self._vq()
@@ -175,10 +185,10 @@ class Reference:
 
 
 class ResidentLanguageModel:
-    """Language model and image head in memory, with transformers' own growing cache."""
+    """What a decoding step needs, in memory, with transformers' own growing cache."""
 
-    def __init__(self, body: nn.Module, image_head: nn.Module) -> None:
-        self._body, self._image_head = body, image_head
+    def __init__(self, body: nn.Module, head: nn.Module, embed: Callable[[Tensor], Tensor]) -> None:
+        self._body, self._head, self._embed = body, head, embed
         self._cache: Cache = DynamicCache()
 
     def step(self, inputs_embeds: Tensor) -> Tensor:
@@ -193,5 +203,10 @@ class ResidentLanguageModel:
     def image_logits(self, hidden_states: Tensor) -> Tensor:
         """Hidden states [N, H] -> logits [N, K]."""
         with torch.inference_mode():
-            logits: Tensor = self._image_head(hidden_states)
+            logits: Tensor = self._head(hidden_states)
         return logits
+
+    def image_embedding(self, image_codes: Tensor) -> Tensor:
+        """Codes [P] -> embeddings of the next step [P, H]."""
+        with torch.inference_mode():
+            return self._embed(image_codes)

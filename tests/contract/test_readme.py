@@ -18,7 +18,9 @@ DOCUMENTS = ("README.md", "DESIGN.md", "CONTRIBUTING.md")
 
 def commands() -> list[str]:
     """Every `janus-edge ...` line of the README's code blocks."""
-    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(
+        r"^```[^\n]*\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S
+    )
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("janus-edge ")]
 

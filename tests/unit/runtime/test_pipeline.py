@@ -14,7 +14,11 @@ from janus_edge.errors import BundleError, CapacityError, InputError
 from janus_edge.runtime.image_processing import preprocess
 from janus_edge.runtime.picture import Picture
 from janus_edge.runtime.pipeline import Janus
-from janus_edge.runtime.prompts import placeholder_positions, question_ids
+from janus_edge.runtime.prompts import (
+    DEFAULT_SYSTEM_PROMPT,
+    placeholder_positions,
+    question_ids,
+)
 
 PROMPTS = ["a cat", "a small red house that stands beside a lake, with mountains behind it", ""]
 
@@ -149,10 +153,10 @@ def test_describe(janus: Janus, count: int, total: int) -> None:
     assert 1 <= len(answer.token_ids) <= 10
     assert answer.text == janus.tokenizer.decode(answer.token_ids).strip()
     assert answer == janus.describe(images, "what is this?", max_new_tokens=10)
-    plain = janus.describe(None, "what is this?", max_new_tokens=10)
-    grown = answer.prompt_tokens - plain.prompt_tokens
-    newlines = len(janus.tokenizer.encode("<image_placeholder>\n" * count)) - count
-    assert grown == count * (total + 2) + newlines
+    question = "<image_placeholder>\n" * count + "what is this?"
+    text = f"{DEFAULT_SYSTEM_PROMPT}\n\n<|User|>: {question}\n\n<|Assistant|>:"
+    words = janus.tokenizer.encode(text)
+    assert answer.prompt_tokens == 1 + len(words) + count * (total + 1)
     if count:
         others = [photo(n + 50) for n in range(count)]
         assert janus.describe(others, "what is this?", 10).token_ids != answer.token_ids

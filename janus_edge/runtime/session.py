@@ -107,7 +107,8 @@ class OrtSession:
                 binding.bind_ortvalue_output(name, self._value(name, array))
         except Exception as failure:  # as above
             raise BackendError(f"{self._path}: cannot bind its buffers ({failure})") from failure
-        kept = (dict(inputs), dict(outputs))  # ONNX Runtime does not keep numpy memory alive
+        # ONNX Runtime 1.31 was seen to keep numpy memory alive by itself, but does not promise it
+        kept = (dict(inputs), dict(outputs))
 
         def call() -> None:
             assert kept

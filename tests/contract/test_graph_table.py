@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 import pytest
 
+import janus_edge
 from janus_edge.bundle import Bundle
 from janus_edge.export.weights import EXTERNAL_BYTES
 from janus_edge.graphs import OPSET, Graph, Port, signature
@@ -73,10 +74,12 @@ def test_nothing_of_the_machine(bundle: Bundle, graph: Graph, tmp_path: Path) ->
     content = bundle.graph(graph).read_bytes()
     for trace in (b".py", b"site-packages", b"Traceback", b"stack_trace", b"pkg.torch", b'File "'):
         assert trace not in content, trace
+    checkout = str(Path(janus_edge.__file__).parent).encode()
     home, temporary = str(Path.home()).encode(), str(tmp_path.parent).encode()
+    assert checkout not in content
     assert home not in content
     assert temporary not in content
-    assert not re.search(rb"/(home|Users|root|tmp|usr|work)/", content)
+    assert not re.search(rb"/(home|Users|root|tmp|usr|opt)/", content)
     model = load(bundle, graph)
     assert not model.metadata_props
     assert not model.doc_string

@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from janus_edge.cli import cli
 from janus_edge.graphs import Graph
 
 Run = Callable[..., Any]
@@ -33,13 +36,8 @@ def trace(
     """A trace that the command saved, and the figures that it printed with it."""
     path = tmp_path_factory.mktemp("trace") / "tiny.npz"
     args = ["parity", tiny_checkpoint, tiny_bundle, "--json", "--save-trace", path]
-    done = subprocess.run(
-        [sys.executable, "-m", "janus_edge", *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli, [str(arg) for arg in args])
+    assert done.exit_code == 0, done.stderr
     return path, json.loads(done.stdout)
 
 
@@ -109,8 +107,6 @@ def test_another_model_fails(
     path.write_bytes(content[4:] + content[:4])
     done = janus_edge("parity", trace[0], copied_bundle)
     assert done.code == 4, "an altered bundle is not even compared"
-    from hashlib import sha256
-
     manifest = copied_bundle / "manifest.json"
     old, new = sha256(content).hexdigest(), sha256(path.read_bytes()).hexdigest()
     manifest.write_text(manifest.read_text("utf-8").replace(old, new), "utf-8")
@@ -153,7 +149,7 @@ def test_unusable_arguments(
     """What cannot work is said before PyTorch starts."""
     done = janus_edge("parity", tiny_checkpoint, tiny_bundle, *args)
     assert (done.code, done.out) == (code, "")
-    assert "PyTorch  " not in done.err or message is None or "━" not in done.err
+    assert "━" not in done.err
     if message:
         assert message in done.error
 

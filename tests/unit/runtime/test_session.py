@@ -54,8 +54,7 @@ def test_bound_buffers_are_read_and_written_in_place(path: Path, buffers: Any) -
 
 
 def test_a_call_keeps_its_buffers_alive(path: Path, buffers: Any) -> None:
-    """Buffers that the caller dropped live as long as the call, and no longer: ONNX Runtime holds
-    bare addresses."""
+    """Buffers that the caller dropped live as long as the call, and no longer."""
     inputs, outputs = buffers
     watched = [weakref.ref(array) for array in (*inputs.values(), *outputs.values())]
     call = OrtSession(path).bind(inputs, outputs)

@@ -59,7 +59,8 @@ def main() -> None:
 
 def report(args: argparse.Namespace, rounds: dict[str, list[dict]]) -> dict[str, object]:
     results: dict[str, object] = {"machine": describe(), "prompt": PROMPT, "steps": args.steps}
-    results["command"] = "python benchmarks/generate_vs_transformers.py (see its docstring)"
+    shown = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    results["command"] = " ".join(["python benchmarks/generate_vs_transformers.py", *shown])
     for name, runs in rounds.items():
         steps = [s for run in runs for s in run["steps"]]
         results[name] = {

@@ -7,32 +7,21 @@
     tokenizer.json
     text_embeddings.bin         [vocabulary, hidden], memory-mapped by the runtime
 
-:class:`BundleWriter` writes into a folder beside the target and renames it at the end, so a killed
-export leaves nothing under the target's name. :class:`Bundle` opens only what is whole: every file
-is listed, lies inside the folder, has the stated size, and, when it is first used, the stated hash.
+:class:`Bundle` opens only what is whole: every file is listed, lies inside the folder, has the
+stated size, and, when it is first used, the stated hash. `bundle_writer.py` writes one.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import itertools
-import os
-import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
-from janus_edge.errors import BundleError, InputError
+from janus_edge.errors import BundleError
 from janus_edge.graphs import Graph
-from janus_edge.manifest import FileEntry, Manifest
+from janus_edge.manifest import Manifest
 
 MANIFEST = "manifest.json"
-
-#: Writers of one process have folders of their own; those in use now are not left over.
-_COUNT = itertools.count()
-_OPEN: set[Path] = set()
 
 #: Called with the number of bytes done since the last call.
 Progress = Callable[[int], None]
@@ -74,9 +63,12 @@ class Bundle:
             ) from invalid
         except BundleError as invalid:
             raise type(invalid)(f"{folder}/{invalid}") from invalid
+        except OSError as failure:
+            raise BundleError(f"{manifest_path}: cannot be read ({failure.strerror})") from failure
         bundle = cls(folder, manifest, verify=verify)
         for name in manifest.files:
             bundle._check_present(name)
+        bundle._check_unlisted()
         return bundle
 
     def file(self, name: str) -> Path:
@@ -135,104 +127,27 @@ class Bundle:
 
     def _check_hash(self, name: str, progress: Progress | None = None) -> None:
         self._check_present(name)
-        if sha256(self.path / name, progress) != self.manifest.files[name].sha256:
+        try:
+            found = sha256(self.path / name, progress)
+        except OSError as failure:
+            raise BundleError(
+                f"{self.path / name}: cannot be read ({failure.strerror}); check its permissions"
+            ) from failure
+        if found != self.manifest.files[name].sha256:
             raise BundleError(
                 f"{self.path / name}: its SHA-256 differs from the manifest's (the file was altered); "
                 "copy it again or export the bundle again"
             )
         self._verified.add(name)
 
-
-class BundleWriter:
-    """Writes a bundle aside and moves it into place: all of it or nothing.
-
-    Use as a context manager: write files below ``folder``, then call :meth:`seal`. Leaving the
-    block without sealing removes what was written. With ``force`` an existing bundle is replaced,
-    and kept until the new one is complete.
-    """
-
-    def __init__(self, target: str | Path, *, force: bool = False) -> None:
-        self.target = Path(target).absolute()
-        if self.target.exists() and not force:
-            raise InputError(f"{self.target}: exists already; choose another name or pass --force")
-        if force and self.target.exists() and not (self.target / MANIFEST).is_file():
-            raise InputError(
-                f"{self.target}: exists and is not a bundle, so --force leaves it alone"
-            )
-        self._force = force
-        self._suffix = f"{os.getpid()}-{next(_COUNT)}"
-        self.folder = self.target.with_name(f".{self.target.name}.partial-{self._suffix}")
-
-    def __enter__(self) -> BundleWriter:
-        self._tidy()
-        try:
-            self.folder.mkdir(parents=True)
-        except OSError as failure:
-            raise InputError(
-                f"{self.target.parent}: cannot be written to ({failure.strerror})"
-            ) from failure
-        _OPEN.add(self.folder)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        _OPEN.discard(self.folder)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def seal(self, manifest: Manifest, progress: Progress | None = None) -> Bundle:
-        """Hash all files, write the manifest last, and rename the folder to its name."""
-        names = sorted(str(p.relative_to(self.folder).as_posix()) for p in files_below(self.folder))
-        files = {
-            name: FileEntry(
-                (self.folder / name).stat().st_size, sha256(self.folder / name, progress)
-            )
-            for name in names
-        }
-        sealed = replace(manifest, files=files)
-        with open(self.folder / MANIFEST, "w", encoding="utf-8") as out:
-            out.write(sealed.to_json())
-            out.flush()
-            os.fsync(out.fileno())
-        self._put_in_place()
-        return Bundle(self.target, sealed, verify=False)
-
-    def _put_in_place(self) -> None:
-        old = self.target.with_name(f".{self.target.name}.old-{self._suffix}")
-        if self.target.exists():
-            if not self._force:
-                raise InputError(
-                    f"{self.target}: came into being meanwhile; choose another name or pass --force"
-                )
-            _OPEN.add(old)
-            self.target.rename(old)
-        try:
-            self.folder.rename(self.target)
-        except OSError as failure:
-            if old.exists():
-                old.rename(self.target)
-            raise InputError(f"{self.target}: cannot be written ({failure.strerror})") from failure
-        finally:
-            _OPEN.discard(old)
-        shutil.rmtree(old, ignore_errors=True)
-
-    def _tidy(self) -> None:
-        """Remove what a killed export to the same target left behind, or put it back.
-
-        A process that dies between its two renames leaves the old bundle under another name only.
-        """
-        name = glob.escape(f".{self.target.name}.")
-        for left in self.target.parent.glob(f"{name}*-*-*"):
-            kind, _, owner = left.name.removeprefix(f".{self.target.name}.").partition("-")
-            if kind not in ("partial", "old") or left in _OPEN or _alive(owner.partition("-")[0]):
-                continue
-            if kind == "old" and not self.target.exists():
-                left.rename(self.target)
-            else:
-                shutil.rmtree(left, ignore_errors=True)
+    def _check_unlisted(self) -> None:
+        """A graph may name any file beside it as its weights: there are none but the listed."""
+        for folder in {(self.path / g.file).parent for g in self.manifest.graphs.values()}:
+            for path in files_below(folder):
+                if path.relative_to(self.path).as_posix() not in self.manifest.files:
+                    raise BundleError(
+                        f"{path}: not listed in {MANIFEST}, so it was not exported; remove it"
+                    )
 
 
 def files_below(folder: Path) -> Iterable[Path]:
@@ -249,16 +164,3 @@ def sha256(path: Path, progress: Progress | None = None) -> str:
             if progress:
                 progress(len(piece))
     return state.hexdigest()
-
-
-def _alive(pid: str) -> bool:
-    """Whether a process ``pid`` other than this one runs: in a container the number comes back."""
-    if not pid.isdecimal() or int(pid) == os.getpid():
-        return not pid.isdecimal()
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

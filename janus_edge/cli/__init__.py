@@ -58,7 +58,7 @@ for _command in (export, info, verify, generate, chat, reconstruct, parity, doct
 def main() -> NoReturn:
     """Entry point of ``janus-edge``: errors become one line and the exit code of their class."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="janus-edge", standalone_mode=False)
     except JanusEdgeError as error:
         _print_error(error)
         sys.exit(error.exit_code)

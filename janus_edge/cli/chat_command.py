@@ -95,7 +95,7 @@ def _say(conversation: Chat, question: str, images: list[str], settings: dict[st
                 click.echo(piece, nl=False)
                 sys.stdout.flush()
         except KeyboardInterrupt:
-            click.echo(" [stopped]", nl=False)
+            click.echo(" [stopped]", nl=False, err=True)
     click.echo()
 
 

@@ -63,5 +63,5 @@ def _run(*args: object) -> None:
 
     words = [str(arg) for arg in args]
     click.secho(f"$ janus-edge {shlex.join(words)}", bold=True)
-    cli.main(words, standalone_mode=False)
+    cli.main(words, prog_name="janus-edge", standalone_mode=False)
     click.echo()

@@ -37,8 +37,7 @@ def export(checkpoint: str, bundle: str, precision: str, force: bool) -> None:
         from janus_edge.export.exporter import export_bundle
     except ImportError as missing:
         raise DependencyError.missing(missing.name or "torch", "export") from missing
+    source = Checkpoint.open(checkpoint)
     with byte_tasks() as task:
-        with task("checkpoint"):
-            source = Checkpoint.open(checkpoint)
         written = export_bundle(source, bundle, recipe(precision), force=force, task=task)
     click.echo(f"{bundle}: {size(written.total_bytes)}, {precision}, all graphs agree with PyTorch")

@@ -13,7 +13,8 @@ import onnx
 import torch
 
 from janus_edge import __version__
-from janus_edge.bundle import Bundle, BundleWriter, files_below
+from janus_edge.bundle import Bundle, files_below
+from janus_edge.bundle_writer import BundleWriter
 from janus_edge.errors import ExportError
 from janus_edge.export.check import GraphChecker
 from janus_edge.export.checkpoint import Checkpoint

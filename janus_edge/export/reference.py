@@ -94,6 +94,13 @@ class Reference:
         with self._stage(build, "language_model.norm.") as final:
             return final(x)
 
+    def rotary_tables(self) -> dict[str, Tensor]:
+        """``rotary_cos`` and ``rotary_sin`` of every position [max_positions, head_dim / 2]."""
+        positions = torch.arange(self.config.language.max_positions)[None]
+        cos, sin = modeling_llama.LlamaRotaryEmbedding(self._llama())(torch.zeros(1), positions)
+        half = self.config.language.head_dim // 2  # transformers repeats the angles
+        return {"rotary_cos": cos[0, :, :half], "rotary_sin": sin[0, :, :half]}
+
     @contextmanager
     def language_model(self) -> Iterator[ResidentLanguageModel]:
         """The whole language model and the image head resident, for decoding step by step."""

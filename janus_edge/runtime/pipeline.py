@@ -14,11 +14,11 @@ from PIL import Image
 
 from janus_edge.bundle import Bundle
 from janus_edge.errors import InputError
-from janus_edge.graphs import Graph
 from janus_edge.noise import check_seed
 from janus_edge.runtime.chat import AnswerStream, Chat
 from janus_edge.runtime.image_decoding import ImageRequest, image_codes
-from janus_edge.runtime.image_processing import load_image, preprocess, to_image
+from janus_edge.runtime.image_graphs import ImageGraphs
+from janus_edge.runtime.image_processing import load_image
 from janus_edge.runtime.kv_cache import planned_capacity
 from janus_edge.runtime.memory import MemoryPlan, chat_plan, generation_plan
 from janus_edge.runtime.picture import Answer, Picture
@@ -67,6 +67,7 @@ class Janus:
             bundle.file(manifest.tokenizer), manifest.special_tokens
         )
         self.text_embeddings = TextEmbeddings(bundle)
+        self._image_graphs = ImageGraphs(manifest.config, backend)
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int = 0, verify: bool = True) -> Janus:
@@ -220,36 +221,15 @@ class Janus:
 
     def encode(self, image: ImageSource) -> NDArray[np.int64]:
         """The VQ codes [T] of an image, row by row; it is fitted into the model's square first."""
-        size, codes = self.bundle.manifest.config.image_size, self._codes_buffer()
-        pixels = preprocess([load_image(image)], size).astype(self.backend.float_dtype)
-        session = self.backend.session(Graph.VQ_ENCODER)
-        session.bind({"pixel_values": pixels}, {"image_codes": codes})()
-        row: NDArray[np.int64] = codes[0]
-        return row
+        return self._image_graphs.encode(load_image(image))
 
     def decode(self, codes: NDArray[np.integer[Any]] | Sequence[int]) -> Image.Image:
         """The picture that codes [T] stand for; raises InputError unless they are T valid codes."""
-        config, buffer = self.bundle.manifest.config, self._codes_buffer()
-        given = np.asarray(codes)
-        if given.shape != (config.image_tokens,) or not np.issubdtype(given.dtype, np.integer):
-            raise InputError(
-                f"codes must be {config.image_tokens} integers, found {given.dtype} {given.shape}"
-            )
-        if not 0 <= given.min() <= given.max() < config.vq.codebook_size:
-            raise InputError(
-                f"codes must be from 0 to {config.vq.codebook_size - 1}, "
-                f"found {given.min()} to {given.max()}"
-            )
-        buffer[0] = given
-        shape = (1, 3, config.image_size, config.image_size)
-        pixels = np.zeros(shape, self.backend.float_dtype)
-        session = self.backend.session(Graph.VQ_DECODER)
-        session.bind({"image_codes": buffer}, {"pixel_values": pixels})()
-        return to_image(pixels[0])
+        return self._image_graphs.decode(codes)
 
     def embed(self, image: ImageSource) -> NDArray[np.float32]:
         """The vision encoder's embeddings [T, H] of an image, in the language model's space."""
-        embeds: NDArray[np.float32] = self._vision_embeds([load_image(image)])[0].astype(np.float32)
+        embeds: NDArray[np.float32] = self._image_graphs.embed([load_image(image)])[0].astype("f4")
         return embeds
 
     def generation_memory(
@@ -276,19 +256,8 @@ class Janus:
         rows = np.array(self.text_embeddings(ids))
         if images:
             places = placeholder_positions(ids, self.tokenizer.special)
-            rows[places] = self._vision_embeds(images).reshape(len(places), -1)
+            rows[places] = self._image_graphs.embed(images).reshape(len(places), -1)
         return rows
-
-    def _vision_embeds(self, images: Sequence[Image.Image]) -> NDArray[Any]:
-        """Images -> embeddings [N, T, H], one at a time: the encoder is bound by arithmetic."""
-        config = self.bundle.manifest.config
-        session = self.backend.session(Graph.VISION_ENCODER)
-        shape = (len(images), config.image_tokens, config.language.hidden_size)
-        embeds = np.zeros(shape, self.backend.float_dtype)
-        for index, image in enumerate(images):
-            pixels = preprocess([image], config.image_size).astype(self.backend.float_dtype)
-            session.bind({"pixel_values": pixels}, {"image_embeds": embeds[index : index + 1]})()
-        return embeds
 
     def _guidance_rows(self, prompt: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Embeddings of a prompt's conditional and unconditional row, [S, H] each."""
@@ -305,9 +274,6 @@ class Janus:
                 f"capacity must be from 1 to the model's {most} positions, found {capacity}"
             )
         return capacity
-
-    def _codes_buffer(self) -> NDArray[np.int64]:
-        return np.zeros((1, self.bundle.manifest.config.image_tokens), np.int64)
 
 
 def _prompts(prompt: str | Sequence[str]) -> list[str]:

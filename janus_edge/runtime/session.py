@@ -6,6 +6,7 @@ ONNX Runtime's CPU provider.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.bundle import Bundle
-from janus_edge.errors import BackendError, DependencyError
+from janus_edge.errors import BackendError, DependencyError, InputError
 from janus_edge.graphs import Graph
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 Array = NDArray[Any]
+
+#: The oldest ONNX Runtime that was tried.
+_OLDEST = (1, 31)
 
 #: Runs a graph on the buffers it was bound to.
 Call = Callable[[], None]
@@ -83,6 +87,8 @@ class OrtSession:
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         ort = _onnxruntime()
+        if threads < 0:
+            raise InputError(f"threads must be at least 0, found {threads}")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -94,7 +100,7 @@ class OrtSession:
         except Exception as failure:  # onnxruntime's exceptions have no common base but this
             raise BackendError(
                 f"{path}: ONNX Runtime {ort.__version__} cannot open the graph ({failure}); "
-                "onnxruntime >= 1.31 is needed: see `janus-edge doctor`"
+                "check the bundle with `janus-edge verify`, or export it again"
             ) from failure
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
@@ -130,4 +136,11 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as missing:
         raise DependencyError.missing("onnxruntime", "cpu") from missing
+    found = tuple(int(part) for part in re.findall(r"\d+", onnxruntime.__version__)[:2])
+    if found < _OLDEST:
+        raise BackendError(
+            f"onnxruntime {onnxruntime.__version__} is too old for opset 24 with an in-place cache, and "
+            f"older ones do not confine a graph's weights to its folder; install "
+            f"onnxruntime >= {'.'.join(map(str, _OLDEST))}"
+        )
     return onnxruntime

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from janus_edge.bundle import Bundle, BundleWriter, files_below
+from janus_edge.bundle import Bundle, files_below
+from janus_edge.bundle_writer import BundleWriter
 from janus_edge.errors import BundleError, InputError, JanusEdgeError
 
 #: Writes argv[1]'s files as the bundle argv[2], stops where argv[3] says, and waits to be killed.
@@ -20,7 +21,8 @@ WRITER = """
 import shutil, sys, time
 from pathlib import Path
 import janus_edge.bundle as module
-from janus_edge.bundle import Bundle, BundleWriter
+from janus_edge.bundle import Bundle
+from janus_edge.bundle_writer import BundleWriter
 
 source, target, stop = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 

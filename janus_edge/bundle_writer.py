@@ -44,14 +44,15 @@ class BundleWriter:
         self.folder = self.target.with_name(f".{self.target.name}.partial-{self._suffix}")
 
     def __enter__(self) -> BundleWriter:
+        _OPEN.add(self.folder)  # before it is there, or another thread's _tidy() may remove it
         self._tidy()
         try:
             self.folder.mkdir(parents=True)
         except OSError as failure:
+            _OPEN.discard(self.folder)
             raise InputError(
                 f"{self.target.parent}: cannot be written to ({failure.strerror})"
             ) from failure
-        _OPEN.add(self.folder)
         return self
 
     def __exit__(

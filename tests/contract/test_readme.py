@@ -34,7 +34,9 @@ def test_a_command_of_the_readme_parses(line: str) -> None:
     """Its command, options and number of arguments are those of the program."""
     name, *args = shlex.split(line, comments=True)[1:]
     command = cli.commands[name]
-    context = click.Context(command, info_name=name)
+    # commands keep the help option of the first context that they see: it must be the real one
+    program = click.Context(cli, info_name="janus-edge", **cli.context_settings)
+    context = click.Context(command, parent=program, info_name=name)
     command.parse_args(context, args)
 
 

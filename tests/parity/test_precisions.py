@@ -88,14 +88,14 @@ def copied(tiny_bundle: Path, tmp_path: Path) -> Callable[[Graph], Path]:
     return copy
 
 
-def alter(path: Path, name: str) -> None:
-    """Negate the first column of a weight in the graph's external data."""
+def alter(path: Path, name: str, part: tuple[slice | int, ...] = (slice(None), 0)) -> None:
+    """Negate a part of a weight in the graph's external data: its first column, or ``part``."""
     model = onnx.load(str(path), load_external_data=False)
     (found,) = (i for i in model.graph.initializer if i.name == name)
     where = {entry.key: entry.value for entry in found.external_data}
     file = path.with_name(where["location"])
     values = np.memmap(file, "<f4", "r+", int(where["offset"]), tuple(found.dims))
-    values[:, 0] *= -1
+    values[part] *= -1
     values.flush()
 
 
@@ -119,6 +119,20 @@ def test_a_wrong_weight_fails_the_gate(
     assert GraphChecker(checkpoint, "float32").check(graph, path)
     alter(path, weight)
     with pytest.raises(ParityError, match=f"{graph.value} differs from PyTorch: .* tolerance"):
+        GraphChecker(checkpoint, "float32").check(graph, path)
+
+
+@pytest.mark.parametrize(
+    ("graph", "table"),
+    [(Graph.IMAGE_EMBEDDING, "table"), (Graph.LANGUAGE_MODEL, "rotary_sin")],
+)
+def test_every_row_of_a_table_counts(
+    checkpoint: Checkpoint, copied: Callable[[Graph], Path], graph: Graph, table: str
+) -> None:
+    """One wrong row fails the gate, though no row of the check's own inputs would read it."""
+    path = copied(graph)
+    alter(path, table, (-1,))
+    with pytest.raises(ParityError, match=graph.value):
         GraphChecker(checkpoint, "float32").check(graph, path)
 
 

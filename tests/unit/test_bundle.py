@@ -315,8 +315,25 @@ def test_external_data_elsewhere(copied_bundle: Path, foreign: Path, way: str) -
         (graphs / "stray").mkdir()
     point_elsewhere(copied_bundle, locations[way])
     with watched(foreign) as opened:
-        assert_refused(copied_bundle, r"graphs/text_head\.onnx", (BackendError, BundleError))  # type: ignore[arg-type]
+        assert_refused(
+            copied_bundle, r"graphs/(text_head\.onnx|stray)", (BackendError, BundleError)
+        )  # type: ignore[arg-type]
         assert not opened()
+
+
+@pytest.mark.parametrize("name", ["graphs/stray.weights", "graphs/.hidden", "graphs/sub/x.onnx"])
+def test_unlisted_files_beside_the_graphs(copied_bundle: Path, name: str) -> None:
+    """What a graph could name as its weights is listed and hashed, or the bundle is refused."""
+    Bundle.open(copied_bundle)
+    (copied_bundle / name).parent.mkdir(exist_ok=True)
+    (copied_bundle / name).write_bytes(b"x")
+    with pytest.raises(BundleError, match="not listed in manifest.json"):
+        Bundle.open(copied_bundle)
+
+
+def test_a_file_that_is_nobody_s_weights_may_stay(copied_bundle: Path) -> None:
+    (copied_bundle / "NOTES.txt").write_text("mine")
+    Bundle.open(copied_bundle).verify()
 
 
 @pytest.mark.parametrize("location", ["../tokenizer.json", "nothing.weights", ""])

@@ -20,7 +20,7 @@ from janus_edge.errors import BundleError, InputError, JanusEdgeError
 WRITER = """
 import shutil, sys, time
 from pathlib import Path
-import janus_edge.bundle as module
+import janus_edge.bundle_writer as module
 from janus_edge.bundle import Bundle
 from janus_edge.bundle_writer import BundleWriter
 

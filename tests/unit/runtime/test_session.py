@@ -12,7 +12,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from janus_edge.errors import BackendError, DependencyError
+from janus_edge.errors import BackendError, DependencyError, InputError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES
 from janus_edge.runtime.session import OrtCpuBackend, OrtSession
@@ -129,3 +129,20 @@ def test_onnxruntime_absent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(DependencyError, match=r"janus-edge\[cpu\]"):
         OrtSession(path)
+
+
+@pytest.mark.parametrize("version", ["1.23.2", "1.30.9", "0.9"])
+def test_an_old_onnxruntime_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Before a graph is opened: older versions were not tried on its operators and its paths."""
+    OrtSession(path)
+    monkeypatch.setattr("onnxruntime.__version__", version)
+    with pytest.raises(BackendError, match=f"{version} is too old.*onnxruntime >= 1.31"):
+        OrtSession(path)
+
+
+def test_threads_are_not_negative(path: Path) -> None:
+    OrtSession(path, threads=1)
+    with pytest.raises(InputError, match="threads must be at least 0, found -1"):
+        OrtSession(path, threads=-1)

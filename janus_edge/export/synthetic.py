@@ -35,9 +35,9 @@ DIMENSIONS = {
         image_head_size=64,
     ),
     "demo": JanusConfig(
-        vision=VisionConfig(192, 4, 3, 768, image_size=96, patch_size=16),
-        vq=VQConfig(1024, 8, 32, (1, 1, 2, 2, 4), res_blocks=2, latent_channels=64),
-        language=LanguageConfig(256, 6, 4, 4, 704, vocab_size=2048, max_positions=2048),
+        vision=VisionConfig(192, 4, 3, 768, image_size=96, patch_size=4),  # 576 codes, as published
+        vq=VQConfig(1024, 8, 32, (1, 2, 2), res_blocks=2, latent_channels=64),
+        language=LanguageConfig(256, 6, 4, 4, 704, vocab_size=512, max_positions=2048),
         image_head_size=256,
     ),
     "1b": JanusConfig(

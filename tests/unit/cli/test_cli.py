@@ -188,7 +188,14 @@ def test_process() -> None:
 def test_ctrl_c(tiny_bundle: Path, tmp_path: Path) -> None:
     """Ctrl-C while painting: exit code 130, one line, and no half-written picture."""
     command = [*PROGRAM, "generate", str(tiny_bundle), "a fox", "-n", "2000", "-o", "out", "-v"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, and what they start, ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("total"):  # the last line of the plan of the memory

@@ -1,8 +1,9 @@
-# Two commands on a fresh machine with Python 3.10 or newer:
+# Two commands on a fresh machine with Python 3.11 or newer:
 #   make demo    the whole path on a small Janus with random weights
 #   make test    lint, types and tests
 PYTHON ?= python3
 VENV ?= .venv
+TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -23,10 +24,11 @@ types: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
 
-# torch goes first and by its exact version: a bare requirement may bring gigabytes of CUDA
+# torch goes first and by its exact version, so that no later requirement chooses another build; where
+# the package index has a CPU build (200 MB instead of gigabytes with CUDA), name it: make TORCH=...
 $(VENV)/.export: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch==2.13.0
+	$(INSTALL) $(TORCH)
 	$(INSTALL) --editable '.[cpu,export]'
 	touch $@
 

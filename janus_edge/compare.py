@@ -60,8 +60,8 @@ def difference(
 ) -> Difference:
     """Compare two arrays of one shape: floats by signal-to-noise, integers by equality.
 
-    With ``logits`` the last axis is ranked and ``top1`` filled in. NaN or infinity in ``actual``
-    fails. Raises ValueError when the shapes differ.
+    With ``logits`` the last axis is ranked and ``top1`` filled in. NaN or infinity on
+    either side fails. Raises ValueError when the shapes differ.
     """
     a, r = np.asarray(actual), np.asarray(reference)
     if a.shape != r.shape:
@@ -73,7 +73,7 @@ def difference(
     top1 = float(np.mean(a.argmax(-1) == r.argmax(-1))) if logits else None
     a, r = a.astype(np.float64).ravel(), r.astype(np.float64).ravel()
     tolerance, largest = TOLERANCE_DB[float_type], float(np.finfo(np.float32).max)
-    if not np.isfinite(a).all():
+    if not (np.isfinite(a).all() and np.isfinite(r).all()):
         return Difference("snr_db", tolerance, largest, largest, 0.0, -MAX_DB, top1)
     error = np.abs(a - r)
     signal, noise = float(r @ r), float(error @ error)

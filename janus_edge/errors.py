@@ -80,6 +80,8 @@ class DependencyError(JanusEdgeError):
     @classmethod
     def missing(cls, package: str, extra: str) -> DependencyError:
         """The error for an absent ``package`` that the extra ``extra`` would install."""
+        if package == "onnxruntime":  # one of two alternatives, and in no other extra
+            extra = "cpu"
         return cls(
             f"the Python package '{package}' is not installed: "
             f"install it with  pip install 'janus-edge[{extra}]'"

@@ -16,12 +16,10 @@ Row 0 of a step is conditional, row 1 unconditional; every step follows the refe
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_edge.atomic_file import written_aside
 from janus_edge.errors import InputError
 from janus_edge.schema import from_dict, to_dict
 
@@ -85,18 +84,9 @@ class ReferenceTrace:
 
     def save(self, path: str | Path) -> None:
         """Write the archive aside and rename it."""
-        target = Path(path)
-        aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
         meta = np.array(json.dumps(to_dict(self.meta), ensure_ascii=False))
-        try:
-            with open(aside, "wb") as out:
-                np.savez(out, allow_pickle=False, meta=meta, **self.arrays)
-            aside.replace(target)
-        except OSError as failure:
-            raise InputError(f"{target}: cannot be written ({failure.strerror})") from failure
-        finally:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
+        with written_aside(path) as aside, open(aside, "wb") as out:
+            np.savez(out, allow_pickle=False, meta=meta, **self.arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> ReferenceTrace:

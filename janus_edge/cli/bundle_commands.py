@@ -110,6 +110,8 @@ def _figure(parity: object) -> str:
 
     if not isinstance(parity, Difference):
         return ""
+    if parity.max_abs == 0:
+        return "exact"
     if parity.measure == "snr_db":
         return f"{parity.snr_db:.1f} dB"
     return "" if parity.top1 is None else f"{parity.top1:.2%} equal"

@@ -65,6 +65,7 @@ def chat(
         if verbose:
             click.echo(janus.chat_memory(capacity), err=True)
         conversation = janus.chat(capacity=capacity)
+        janus.open_images(images)  # a wrong --image now, not with every question
         if question is None:
             _converse(janus, conversation, list(images), settings, capacity)
         elif as_json:

@@ -12,21 +12,31 @@ from dataclasses import asdict, dataclass
 import click
 
 from janus_edge.cli.console import print_json, print_table
+from janus_edge.errors import BackendError
 
 #: (package, what needs it, the extra that brings it)
 _PACKAGES = (
     ("numpy", "runtime", ""),
     ("pillow", "runtime", ""),
     ("tokenizers", "runtime", ""),
+    ("click", "command line", ""),
+    ("rich", "command line", ""),
     ("onnxruntime", "runtime on the CPU", "cpu"),
     ("onnxruntime-gpu", "runtime on NVIDIA GPUs", "gpu"),
     ("torch", "export, parity", "export"),
     ("transformers", "export, parity", "export"),
     ("onnx", "export", "export"),
     ("onnxscript", "export", "export"),
+    ("onnx-ir", "export", "export"),
+    ("safetensors", "export, parity", "export"),
+    ("huggingface_hub", "export, parity", "export"),
     ("tensorrt", "engines", "tensorrt"),
     ("tensorrt-rtx", "engines", "rtx"),
 )
+
+
+#: Packages of which one is wanted: installing the second would break the first.
+_ALTERNATIVES = {"cpu": "onnxruntime", "gpu": "onnxruntime-gpu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,9 @@ def _packages() -> list[Finding]:
         found = version(package)
         if found:
             findings.append(Finding(package, "ok", f"{found} ({use})"))
+        elif extra in _ALTERNATIVES and any(version(a) for a in _ALTERNATIVES.values()):
+            other = "the other ONNX Runtime package is installed"
+            findings.append(Finding(package, "absent", f"{use}: {other}"))
         elif extra:
             install = f"pip install 'janus-edge[{extra}]'"
             findings.append(Finding(package, "absent", f"{use}: {install}"))
@@ -94,11 +107,19 @@ def _onnxruntime() -> list[Finding]:
     if not (version("onnxruntime") or version("onnxruntime-gpu")):
         fix = "pip install 'janus-edge[cpu]'  or  pip install 'janus-edge[gpu]'"
         return [Finding("ONNX Runtime", "problem", "none is installed: nothing can run", fix)]
+    from janus_edge.runtime.session import check_version
+
     try:
         import onnxruntime
     except ImportError as broken:
         fix = "pip install --force-reinstall 'janus-edge[cpu]'"
         return [Finding("ONNX Runtime", "problem", f"does not import ({broken})", fix)]
+    try:
+        check_version(onnxruntime.__version__)
+    except BackendError as old:
+        return [
+            Finding("ONNX Runtime", "problem", str(old), "pip install --upgrade 'janus-edge[cpu]'")
+        ]
     providers = ", ".join(
         p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()
     )

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from janus_edge.atomic_file import written_aside
 from janus_edge.cli.console import print_json, progress_bar
 from janus_edge.errors import InputError
 
 if TYPE_CHECKING:
-    from janus_edge.runtime.picture import Picture
-    from janus_edge.runtime.pipeline import Janus
+    from collections.abc import Iterator
+
+    from janus_edge.runtime.picture import GenerationStep, Picture
+
+_OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @click.command(short_help="Paint pictures of prompts.")
@@ -54,43 +58,38 @@ def generate(
     from janus_edge.runtime.picture import contact_sheet
     from janus_edge.runtime.pipeline import Janus
 
-    count = len(prompts) * images_per_prompt
-    names = _file_names(Path(out), prompts, images_per_prompt, seed)
-    sheet = names[0].parent / f"contact-sheet-{seed}.png" if count > 1 else None
-    for name in [*names, *([sheet] if sheet else [])]:
-        if name.is_dir():  # now, not when the pictures are painted
-            raise InputError(f"{name}: is a folder; move it, or choose another --out")
     with Janus.load(bundle, threads=threads, verify=not no_verify) as janus:
+        steps = janus.generate_steps(
+            list(prompts), images_per_prompt, seed, guidance_scale, temperature
+        )
+        names = _file_names(Path(out), prompts, images_per_prompt, seed)
+        sheet = names[0].parent / f"contact-sheet-{seed}.png" if len(names) > 1 else None
+        for name in [*names, *([sheet] if sheet else [])]:
+            if name.is_dir():  # now, not when the pictures are painted
+                raise InputError(f"{name}: is a folder; move it, or choose another --out")
         if verbose:
             click.echo(janus.generation_memory(list(prompts), images_per_prompt), err=True)
         started = time.perf_counter()
-        pictures = _paint(
-            janus, list(prompts), images_per_prompt, seed, guidance_scale, temperature
-        )
+        total = janus.bundle.manifest.config.image_tokens
+        pictures = _paint(steps, len(names), total)
         seconds = time.perf_counter() - started
     for picture, name in zip(pictures, names, strict=True):
         picture.save(name)
     if sheet:
-        aside = sheet.with_suffix(".partial")
-        contact_sheet(pictures).save(aside, "PNG")
-        aside.replace(sheet)
+        with written_aside(sheet) as aside:
+            contact_sheet(pictures).save(aside, "PNG")
     _report(pictures, names, sheet, seconds, as_json)
 
 
-def _paint(
-    janus: Janus, prompts: list[str], images_per_prompt: int, seed: int, guidance_scale: float,
-    temperature: float,
-) -> list[Picture]:  # fmt: skip
+def _paint(steps: Iterator[GenerationStep], count: int, total: int) -> list[Picture]:
+    """Run the steps behind a progress bar over the ``total`` codes of ``count`` pictures."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    steps = janus.generate_steps(prompts, images_per_prompt, seed, guidance_scale, temperature)
-    count = len(prompts) * images_per_prompt
     columns = (
         TextColumn("painting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with progress_bar(*columns) as bars:
-        total = janus.bundle.manifest.config.image_tokens
         task = bars.add_task("", total=total, speed="reading the prompt")
         started = 0.0
         for step in steps:
@@ -110,6 +109,8 @@ def _paint(
 def _file_names(out: Path, prompts: tuple[str, ...], images: int, seed: int) -> list[Path]:
     """Where each picture goes; a missing folder is made, its parent must exist."""
     count = len(prompts) * images
+    if out.suffix.lower() in _OTHER_FORMATS:
+        raise InputError(f"{out}: pictures are written as PNG; end the name in .png")
     if out.suffix.lower() == ".png":
         if count > 1:
             raise InputError(f"{out}: {count} pictures do not fit one file; give a folder")
@@ -125,7 +126,9 @@ def _file_names(out: Path, prompts: tuple[str, ...], images: int, seed: int) -> 
     stems = [
         f"{re.sub(r'[^a-z0-9]+', '-', p.lower()).strip('-')[:40] or 'picture'}" for p in prompts
     ]
-    unique = [s if stems.count(s) == 1 else f"{s}-{i}" for i, s in enumerate(stems)]
+    # numbered by their place wherever two prompts could give one name
+    plain = len(set(stems)) == len(stems)
+    unique = stems if plain else [f"{i}-{s}" for i, s in enumerate(stems)]
     return [out / f"{stem}-{seed}-{index}.png" for stem in unique for index in range(images)]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
 @click.command(short_help="Compare a bundle with PyTorch.")
 @click.argument("reference", metavar="CHECKPOINT")
 @click.argument("bundle", type=click.Path())
-@click.option("--prompt", default="a red fox sitting in fresh snow", show_default=True)
+@click.option(
+    "--prompt", default="a red fox sitting in fresh snow", show_default=True, help="What to paint."
+)
 @click.option(
     "--steps", type=click.IntRange(1), help="Codes to draw; all of a picture if not given."
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--guidance-scale", default=5.0, show_default=True)
-@click.option("--temperature", default=1.0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option("--guidance-scale", default=5.0, show_default=True, help="1: no guidance.")
+@click.option("--temperature", default=1.0, show_default=True, help="0: no noise.")
 @click.option(
     "--image", type=click.Path(), help="Input of the encoders; a shipped photograph if not given."
 )
@@ -48,23 +52,23 @@ def parity(
 
     Example:  janus-edge parity deepseek-ai/Janus-Pro-1B janus-1b --steps 16
     """
-    from janus_edge.bundle import Bundle
     from janus_edge.runtime.pipeline import Janus
     from janus_edge.runtime.replay import replay
     from janus_edge.trace_file import ReferenceTrace
 
-    if reference.endswith(".npz"):
-        trace = ReferenceTrace.load(reference)
-    else:
-        Bundle.open(bundle, verify=False)  # a wrong name is not found out after minutes of PyTorch
-        if save_trace:
-            _check_target(Path(save_trace))
-        settings = (prompt, steps, seed, guidance_scale, temperature)
-        trace = _record(reference, image, *settings)
-        if save_trace:
-            trace.save(save_trace)
-    with Janus.load(bundle, threads=threads) as janus, _bar("runtime", trace.steps) as progress:
-        report = replay(janus, trace, progress)
+    with Janus.load(bundle, threads=threads) as janus:  # before minutes of PyTorch
+        if reference.endswith(".npz"):
+            _refuse_settings(click.get_current_context())
+            trace = ReferenceTrace.load(reference)
+        else:
+            if save_trace:
+                _check_target(Path(save_trace))
+            settings = (prompt, steps, seed, guidance_scale, temperature)
+            trace = _record(reference, image, *settings)
+            if save_trace:
+                trace.save(save_trace)
+        with _bar("runtime", trace.steps) as progress:
+            report = replay(janus, trace, progress)
         matches = janus.bundle.manifest.source.digest == trace.meta.digest
     if not matches:
         click.echo(
@@ -73,6 +77,14 @@ def parity(
     _report(report, as_json)
     if not report:
         raise ParityError(f"{bundle} does not agree with PyTorch: see the table; export it again")
+
+
+def _refuse_settings(context: click.Context) -> None:
+    """A trace has its settings in it: others beside it would be ignored."""
+    for name in ("prompt", "steps", "seed", "guidance_scale", "temperature", "image", "save_trace"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is for a checkpoint: a trace already has its settings")
 
 
 def _check_target(path: Path) -> None:
@@ -112,24 +124,15 @@ def _record(
         )  # fmt: skip
 
 
-class _bar:  # noqa: N801 - reads as a function in a with statement
+@contextmanager
+def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar over ``total`` steps: the block's value takes the number of steps done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-    def __init__(self, name: str, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-
-        self._bars = progress_bar(
-            TextColumn(f"{name:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        )
-        self._total = total
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        self._bars.start()
-        task = self._bars.add_task("", total=self._total)
-        return lambda done: self._bars.update(task, completed=done)
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+    columns = (TextColumn(f"{name:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with progress_bar(*columns) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done: bars.update(task, completed=done)
 
 
 def _report(report: ParityReport, as_json: bool) -> None:

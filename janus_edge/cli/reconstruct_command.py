@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from janus_edge.atomic_file import written_aside
 from janus_edge.cli.console import print_json
 from janus_edge.errors import InputError
 
@@ -47,9 +48,8 @@ def reconstruct(
         pair.paste(seen, (0, 0))
         pair.paste(result, (seen.width, 0))
         result = pair
-    aside = target.with_name(f".{target.name}.partial")
-    result.save(aside, "PNG")
-    aside.replace(target)
+    with written_aside(target) as aside:
+        result.save(aside, "PNG")
     if as_json:
         print_json({"file": str(target), "codes": codes.tolist(), "psnr_db": psnr})
     else:

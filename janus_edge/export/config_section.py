@@ -46,6 +46,8 @@ class Section:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.error(key, f"is {value!r}, and should be a number")
+        if not abs(value) < 1e12:  # infinite, NaN, or no dimension of anything
+            raise self.error(key, f"is {value!r}, and should be a finite number")
         return float(value)
 
     def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -76,8 +76,8 @@ def export_bundle(
 ) -> Bundle:
     """Write ``checkpoint`` as a bundle of ONNX graphs in the precision of ``recipe``.
 
-    Peak memory is about one weight matrix (or one layer, while it is checked), whatever the size
-    of the model. Raises InputError when ``target`` exists (unless ``force``), ParityError when a
+    Peak memory is about one weight matrix in its old and new form (or one layer, while it is
+    checked): it grows with the widest of them, not with the number of layers. Raises InputError when ``target`` exists (unless ``force``), ParityError when a
     graph differs from PyTorch beyond its tolerance; nothing is left behind then.
     """
     task = task or (lambda _name: nullcontext(_Silent()))

@@ -52,7 +52,7 @@ def trace(
             opset_version=OPSET,
             input_names=[port.name for port in ports.inputs],
             output_names=[port.name for port in ports.outputs],
-            dynamic_shapes=_dynamic_shapes(module, ports),
+            dynamic_shapes=_dynamic_shapes(ports),
         )
     if program is None:  # pragma: no cover - torch raises instead; narrows the type
         raise ExportError(f"{name}: torch.onnx.export returned nothing")
@@ -74,7 +74,7 @@ def _example_size(dim: int | str) -> int:
     return 2 * _EXAMPLE_SIZES[dim[1:]] if dim.startswith("2") else _EXAMPLE_SIZES[dim]
 
 
-def _dynamic_shapes(module: torch.nn.Module, ports: Signature) -> tuple[Any, ...]:
+def _dynamic_shapes(ports: Signature) -> tuple[Any, ...]:
     dims = {symbol: torch.export.Dim(symbol, max=1 << 20) for symbol in _EXAMPLE_SIZES}
 
     def of(port: Port) -> dict[int, object]:
@@ -85,7 +85,7 @@ def _dynamic_shapes(module: torch.nn.Module, ports: Signature) -> tuple[Any, ...
         }
 
     shapes = tuple(of(port) for port in ports.inputs)
-    if any(name == "caches" for name in module.forward.__code__.co_varnames):
+    if any(port.name == "past_key.0" for port in ports.inputs):
         return (*shapes[:2], shapes[2:])  # forward(self, inputs_embeds, past_lengths, *caches)
     return shapes
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.config import JanusConfig
+from janus_edge.errors import BackendError
 from janus_edge.graphs import Graph
 from janus_edge.noise import gumbel_rows
 from janus_edge.runtime.kv_cache import KVCache, planned_capacity
@@ -95,6 +96,11 @@ class ImageDecoder:
             size = self._noise.shape[1]
             gumbel_rows(request.seeds, request.indices, self._position, size, out=self._noise)
         self._head()
+        if not np.isfinite(self.logits).all():
+            raise BackendError(
+                f"the image logits at step {self._position + 1} are not finite: the model's values "
+                "overflow this precision; export with --precision fp32"
+            )
         self._sample()
         self._position += 1
 

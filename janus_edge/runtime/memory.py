@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from janus_edge.bundle import Bundle
+from janus_edge.errors import CapacityError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.kv_cache import cache_bytes, planned_capacity
 
@@ -29,13 +31,31 @@ class MemoryPlan:
         """Bytes of all parts."""
         return sum(item.nbytes for item in self.items)
 
+    def check(self) -> MemoryPlan:
+        """The plan itself; raises CapacityError when the machine has not that much memory."""
+        machine = physical_memory()
+        if machine is not None and self.total > machine:
+            raise CapacityError(
+                f"this needs {self.total / 2**30:.1f} GiB and the machine has "
+                f"{machine / 2**30:.1f} GiB; ask for fewer pictures at once, or a smaller capacity"
+            )
+        return self
+
     def __str__(self) -> str:
         rows = [*self.items, MemoryItem("total", self.total)]
         return "\n".join(f"{row.what:<44}{row.nbytes / 2**20:>10,.1f} MiB" for row in rows)
 
 
+def physical_memory() -> int | None:
+    """Bytes of memory of this machine, None where the system does not tell."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def generation_plan(bundle: Bundle, prompt_lengths: Iterable[int], pictures: int) -> MemoryPlan:
     """Memory of painting ``pictures`` at once from prompts of these lengths (in tokens)."""
+    prompt_lengths = list(prompt_lengths)
     config, itemsize = bundle.manifest.config, bundle.manifest.recipe.bytes_per_float
     capacity = planned_capacity(config.language, prompt_lengths, config.image_tokens - 1)
     rows, vocabulary = 2 * pictures, config.vq.codebook_size
@@ -50,10 +70,23 @@ def generation_plan(bundle: Bundle, prompt_lengths: Iterable[int], pictures: int
                 f"KV cache, {rows} rows x {capacity} positions",
                 cache_bytes(config.language, rows, capacity, itemsize),
             ),
+            *_prompt_cache(bundle, prompt_lengths, pictures),
             MemoryItem("logits", rows * vocabulary * itemsize),
             MemoryItem("noise", pictures * vocabulary * 4),
         )
     )
+
+
+def _prompt_cache(
+    bundle: Bundle, prompt_lengths: Sequence[int], pictures: int
+) -> tuple[MemoryItem, ...]:
+    """The prompts' own rows, which are there until they are copied to several pictures."""
+    if pictures == len(prompt_lengths):
+        return ()
+    config, itemsize = bundle.manifest.config, bundle.manifest.recipe.bytes_per_float
+    rows, capacity = 2 * len(prompt_lengths), planned_capacity(config.language, prompt_lengths, 0)
+    what = f"prompts' cache, {rows} rows x {capacity} positions"
+    return (MemoryItem(what, cache_bytes(config.language, rows, capacity, itemsize)),)
 
 
 def chat_plan(bundle: Bundle, capacity: int) -> MemoryPlan:

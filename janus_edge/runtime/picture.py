@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 import janus_edge
+from janus_edge.atomic_file import written_aside
 from janus_edge.errors import InputError
 
 
@@ -25,7 +25,7 @@ class Picture:
     """One generated picture and what it takes to make it again.
 
     ``image`` is RGB; ``codes`` [T] int64 are its VQ codes, row by row; ``index`` is its number
-    among the pictures of one call, which keys the noise together with ``seed``.
+    among the pictures of its prompt, which keys the noise together with ``seed``.
     """
 
     image: Image.Image = field(repr=False)
@@ -49,15 +49,8 @@ class Picture:
             raise InputError(f"{target.parent}: no such folder; create it first")
         if target.is_dir():
             raise InputError(f"{target}: is a folder; give a file name")
-        aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
+        with written_aside(target) as aside:
             self.image.save(aside, "PNG", pnginfo=self._metadata())
-            aside.replace(target)
-        except OSError as failure:
-            reason = failure.strerror or failure
-            raise InputError(f"{target}: cannot be written ({reason})") from failure
-        finally:
-            aside.unlink(missing_ok=True)
 
     def _metadata(self) -> PngInfo:
         settings = {
@@ -73,6 +66,19 @@ class Picture:
             # iTXt is UTF-8 and may hold any prompt; a plain tEXt chunk is Latin-1
             (info.add_text if value.isascii() else info.add_itxt)(key, value)
         return info
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GenerationStep:
+    """Progress of a generation: ``step`` of ``total`` codes per picture are drawn.
+
+    ``codes`` [P, step] int64; ``pictures`` is empty until the last step, which holds them all.
+    """
+
+    step: int
+    total: int
+    codes: NDArray[np.int64]
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

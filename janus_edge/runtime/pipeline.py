@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -21,7 +20,7 @@ from janus_edge.runtime.image_graphs import ImageGraphs
 from janus_edge.runtime.image_processing import load_image
 from janus_edge.runtime.kv_cache import planned_capacity
 from janus_edge.runtime.memory import MemoryPlan, chat_plan, generation_plan
-from janus_edge.runtime.picture import Answer, Picture
+from janus_edge.runtime.picture import Answer, GenerationStep, Picture
 from janus_edge.runtime.prompts import (
     DEFAULT_SYSTEM_PROMPT,
     Tokenizer,
@@ -35,21 +34,11 @@ from janus_edge.runtime.text_embeddings import TextEmbeddings
 
 ImageSource = str | Path | Image.Image
 
+#: Settings that float32 arithmetic on logits can take.
+MAX_GUIDANCE, MIN_TEMPERATURE, MAX_TEMPERATURE = 1000.0, 1e-3, 1e6
+
 #: Positions of a conversation's cache unless asked for otherwise (three pictures and their turns).
 CHAT_CAPACITY = 2048
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GenerationStep:
-    """Progress of a generation: ``step`` of ``total`` codes per picture are drawn.
-
-    ``codes`` [P, step] int64; ``pictures`` is empty until the last step, which holds them all.
-    """
-
-    step: int
-    total: int
-    codes: NDArray[np.int64]
-    pictures: tuple[Picture, ...] = ()
 
 
 class Janus:
@@ -86,7 +75,7 @@ class Janus:
         self.close()
 
     def close(self) -> None:
-        """Free the model's memory."""
+        """Free the model's memory; graphs are opened again if it is used once more."""
         self.backend.close()
 
     def generate(
@@ -101,7 +90,8 @@ class Janus:
 
         ``guidance_scale`` 1 is no guidance, 5 the original's default; ``temperature`` 0 always
         takes the most probable code. A picture depends on its prompt, ``seed``, its number among
-        the pictures of its prompt, and the two settings: not on what else is in the batch. Raises
+        the pictures of its prompt, and the two settings: not on what else is in the batch (so a
+        prompt given twice is painted twice alike). Raises
         InputError, and CapacityError for a prompt that is too long.
         """
         for step in self.generate_steps(
@@ -124,21 +114,17 @@ class Janus:
         Arguments are checked before the first step is asked for.
         """
         prompts = _prompts(prompt)
-        if images_per_prompt < 1:
-            raise InputError(f"images_per_prompt must be at least 1, found {images_per_prompt}")
-        _check_scale("guidance_scale", guidance_scale)
-        _check_scale("temperature", temperature)
-        if temperature < 0:
-            raise InputError(f"temperature must be at least 0, found {temperature}")
+        _check_settings(images_per_prompt, guidance_scale, temperature)
         check_seed(seed)
+        rows = [self._guidance_rows(text) for text in prompts]
+        # refuse what does not fit now, not at the first step
+        lengths = [len(conditional) for conditional, _ in rows]
+        generation_plan(self.bundle, lengths, len(rows) * images_per_prompt).check()
         prompt_of = [p for p in range(len(prompts)) for _ in range(images_per_prompt)]
         indices = list(range(images_per_prompt)) * len(prompts)
-        rows = [self._guidance_rows(text) for text in prompts]
         request = ImageRequest(
             rows, prompt_of, [seed] * len(indices), indices, guidance_scale, temperature
         )
-        # refuse what does not fit now, not at the first step
-        generation_plan(self.bundle, [len(cond) for cond, _ in rows], len(prompt_of))
         return self._generate_steps(prompts, request)
 
     def _generate_steps(
@@ -217,7 +203,9 @@ class Janus:
         Without it: CHAT_CAPACITY, or all positions of a model that has fewer. Raises InputError
         unless 1 <= capacity <= the model's positions.
         """
-        return Chat(self, self._chat_capacity(capacity), system_prompt)
+        positions = self._chat_capacity(capacity)
+        chat_plan(self.bundle, positions).check()
+        return Chat(self, positions, system_prompt)
 
     def encode(self, image: ImageSource) -> NDArray[np.int64]:
         """The VQ codes [T] of an image, row by row; it is fitted into the model's square first."""
@@ -277,12 +265,25 @@ class Janus:
 
 
 def _prompts(prompt: str | Sequence[str]) -> list[str]:
+    if not isinstance(prompt, (str, Sequence)):
+        raise InputError(f"prompt must be a string or a list of them, found {prompt!r}")
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts:
         raise InputError("no prompt was given; pass a string or a list of strings")
     return prompts
 
 
-def _check_scale(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number, found {value}")
+def _check_settings(images_per_prompt: int, guidance_scale: float, temperature: float) -> None:
+    """Numbers that the sampler's float32 can work with; beyond them every code would be 0."""
+    if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
+        raise InputError(f"images_per_prompt must be at least 1, found {images_per_prompt!r}")
+    for name, value in (("guidance_scale", guidance_scale), ("temperature", temperature)):
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number, found {value!r}")
+    if abs(guidance_scale) > MAX_GUIDANCE:
+        raise InputError(f"guidance_scale must be within {MAX_GUIDANCE:g}, found {guidance_scale}")
+    if temperature != 0 and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+        raise InputError(
+            f"temperature must be at least 0, and if not 0 from {MIN_TEMPERATURE:g} to "
+            f"{MAX_TEMPERATURE:g}, found {temperature}"
+        )

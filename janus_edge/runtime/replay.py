@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from janus_edge.compare import Difference, code_difference, difference
 from janus_edge.errors import InputError
 from janus_edge.graphs import Graph
+from janus_edge.noise import gumbel
 from janus_edge.runtime.image_decoding import ImageDecoder, ImageRequest
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.prompts import text_to_image_ids, unconditional_ids
-from janus_edge.trace_file import ReferenceTrace
+from janus_edge.trace_file import ReferenceTrace, TraceMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def replay(
     """
     _check_fits(janus, trace)
     float_type = janus.bundle.manifest.recipe.float_type
-    stages = _stages(janus, trace.arrays, float_type)
+    stages = _stages(janus, trace.arrays, trace.meta, float_type)
     hidden, logits, codes = _teacher_forced(janus, trace, progress)
     reference = trace.arrays
     stages["language_model"] = difference(hidden, reference["steps.hidden_states"], float_type)
@@ -59,7 +60,7 @@ def replay(
 
 
 def _stages(
-    janus: Janus, arrays: dict[str, NDArray[Any]], float_type: str
+    janus: Janus, arrays: dict[str, NDArray[Any]], meta: TraceMeta, float_type: str
 ) -> dict[str, Difference]:
     def run(graph: Graph, given: str, name: str, wanted: str, output: str) -> NDArray[Any]:
         value = arrays[given]
@@ -101,7 +102,35 @@ def _stages(
         "vq_decoder": difference(pixels, arrays["vq_decoder.pixel_values"], float_type),
         "image_embedding": difference(rows, np.concatenate([wanted_rows] * 2), float_type),
         "text_head": difference(text, arrays["text_head.logits"], float_type, logits=True),
+        "guided_sampler": _sampling(janus, arrays, meta, float_type),
     }
+
+
+def _sampling(
+    janus: Janus, arrays: dict[str, NDArray[Any]], meta: TraceMeta, float_type: str
+) -> Difference:
+    """All steps' logits through the sampler at once, against guidance and Gumbel-max in numpy.
+
+    Both take the logits as the graph's float type holds them: rounding belongs to the image head.
+    """
+    logits = arrays["steps.logits"].astype(janus.backend.float_dtype)
+    steps, _, vocabulary = logits.shape
+    noise = np.zeros((steps, vocabulary), np.float32)
+    if meta.temperature:
+        for step in range(steps):
+            noise[step] = gumbel(meta.seed, 0, step, vocabulary)
+    scale, temperature = np.float32(meta.guidance_scale), np.float32(meta.temperature or 1)
+    cond, uncond = logits[:, 0].astype(np.float32), logits[:, 1].astype(np.float32)
+    expected = ((uncond + scale * (cond - uncond)) / temperature + noise).argmax(-1)
+    codes = np.zeros(steps, np.int64)
+    inputs = {
+        "logits": np.concatenate([logits[:, 0], logits[:, 1]]),
+        "guidance_scale": np.array(scale),
+        "temperature": np.array(temperature),
+        "noise": noise,
+    }
+    janus.backend.session(Graph.GUIDED_SAMPLER).bind(inputs, {"image_codes": codes})()
+    return difference(codes, expected, float_type)
 
 
 def _teacher_forced(
@@ -128,7 +157,12 @@ def _check_fits(janus: Janus, trace: ReferenceTrace) -> None:
     config = janus.bundle.manifest.config
     wanted = (1, config.image_tokens, config.language.hidden_size)
     found = trace.arrays["vision.image_embeds"].shape
-    if found != wanted or trace.arrays["steps.logits"].shape[-1] != config.vq.codebook_size:
+    vocabularies = [trace.arrays[f"{n}.logits"].shape[-1] for n in ("steps", "text_head")]
+    expected = [config.vq.codebook_size, config.language.vocab_size]
+    codes = [a for name, a in trace.arrays.items() if name.endswith("image_codes")]
+    if any(a.min() < 0 or a.max() >= config.vq.codebook_size for a in codes):
+        raise InputError(f"the trace of {trace.meta.checkpoint} has codes outside the codebook")
+    if found != wanted or vocabularies != expected:
         raise InputError(
             f"the trace of {trace.meta.checkpoint} has embeddings {found}, the bundle's model "
             f"{wanted}: they are of different models"

@@ -136,11 +136,16 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as missing:
         raise DependencyError.missing("onnxruntime", "cpu") from missing
-    found = tuple(int(part) for part in re.findall(r"\d+", onnxruntime.__version__)[:2])
+    check_version(onnxruntime.__version__)
+    return onnxruntime
+
+
+def check_version(version: str) -> None:
+    """Raise BackendError when ONNX Runtime ``version`` is older than what was tried."""
+    found = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if found < _OLDEST:
         raise BackendError(
-            f"onnxruntime {onnxruntime.__version__} is too old for opset 24 with an in-place cache, and "
-            f"older ones do not confine a graph's weights to its folder; install "
+            f"onnxruntime {version} is too old for opset 24 with an in-place cache, and older ones do "
+            f"not confine a graph's weights to its folder; install "
             f"onnxruntime >= {'.'.join(map(str, _OLDEST))}"
         )
-    return onnxruntime

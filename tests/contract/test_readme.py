@@ -25,6 +25,10 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("janus-edge ")]
 
 
+def test_the_readme_is_filled_in() -> None:
+    assert "@@" not in (ROOT / "README.md").read_text("utf-8")
+
+
 def test_the_readme_shows_commands() -> None:
     assert len(commands()) >= 8
 

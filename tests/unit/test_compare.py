@@ -149,3 +149,11 @@ def test_the_figure_that_decides_is_there() -> None:
     """A verdict on a figure that is missing cannot be made."""
     with pytest.raises(ValueError, match="snr_db decides"):
         Difference("snr_db", 90.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_reference_that_is_not_finite_passes_nothing(value: float) -> None:
+    """Neither against itself nor against numbers: the gate must not open on NaN."""
+    reference = np.array([1.0, value])
+    assert not difference(reference, reference, "float32")
+    assert not difference(np.array([1.0, 2.0]), reference, "float32")

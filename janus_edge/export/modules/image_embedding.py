@@ -12,7 +12,7 @@ class ImageEmbedding(nn.Module):
     """Codes [P] -> embeddings [2P, 1, H]: each code for its conditional and unconditional row.
 
     The generation aligner is a function of the code alone, so it is folded into one [K, H] table
-    at export (`export/weights.py`) and a step costs one row of it.
+    at export (`export/graph_modules.py`) and a step costs one row of it.
     """
 
     prefix = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def test_several(janus_edge: Run, tiny_bundle: Path) -> None:
     """Several prompts and pictures are files of their own and a contact sheet, in a new folder."""
     done = janus_edge("generate", tiny_bundle, "a fox", "a fox", "?!", "-n", "2", "-o", "out")
     assert done.code == 0
-    stems = ("a-fox-0", "a-fox-1", "picture")
+    stems = ("0-a-fox", "1-a-fox", "2-picture")
     names = [f"out/{stem}-0-{index}.png" for stem in stems for index in (0, 1)]
     assert done.out.splitlines() == [*names, "out/contact-sheet-0.png"]
     assert files() == sorted([*names, "out/contact-sheet-0.png"])
@@ -153,3 +154,37 @@ def test_unusable_image(janus_edge: Run, tiny_bundle: Path, image: str) -> None:
         done = janus_edge(*command)
         assert (done.code, done.out) == (2, "")
         assert done.error.startswith(f"{image}: ")
+
+
+def test_every_picture_has_a_name_of_its_own(janus_edge: Run, tiny_bundle: Path) -> None:
+    """Whatever the prompts are: 'cat' numbered is not 'cat 0'."""
+    done = janus_edge("generate", tiny_bundle, "cat", "cat", "cat 0", "-o", "out")
+    assert done.code == 0
+    assert len(set(done.out.splitlines())) == 4
+    assert len(list(Path("out").glob("*.png"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("bundle", "options", "words"),
+    [
+        ("nope", [], "no such bundle"),
+        (None, ["--seed", "-1"], "seed must be from 0"),
+        (None, ["-n", "100000000"], "this needs .* GiB and the machine has"),
+        (None, ["--temperature", "1e-45"], "temperature must be"),
+        (None, ["--guidance-scale", "1e300"], "guidance_scale must be within 1000"),
+    ],
+)
+def test_a_refused_generation_makes_no_folder(
+    janus_edge: Run, tiny_bundle: Path, bundle: str | None, options: list[str], words: str
+) -> None:
+    done = janus_edge("generate", bundle or tiny_bundle, "a fox", "-o", "out", *options)
+    assert done.code != 0
+    assert re.search(words, done.err)
+    assert not Path("out").exists()
+
+
+def test_other_formats_are_refused(janus_edge: Run, tiny_bundle: Path) -> None:
+    """`--out fox.jpg` is no folder of that name."""
+    done = janus_edge("generate", tiny_bundle, "a fox", "-o", "fox.jpg")
+    assert (done.code, files()) == (2, [])
+    assert "end the name in .png" in done.err

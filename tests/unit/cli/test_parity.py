@@ -17,7 +17,7 @@ from janus_edge.cli import cli
 from janus_edge.graphs import Graph
 
 Run = Callable[..., Any]
-STAGES = {graph.value for graph in Graph} - {"guided_sampler"}
+STAGES = {graph.value for graph in Graph}
 
 #: A process in which PyTorch and the exporter's other packages cannot be imported.
 WITHOUT_TORCH = """
@@ -161,3 +161,12 @@ def test_missing_sides(janus_edge: Run, tiny_checkpoint: Path, tiny_bundle: Path
     assert "━" not in done.err
     assert janus_edge("parity", "./nope", tiny_bundle).code == 3
     assert janus_edge("parity", "nope.npz", tiny_bundle).code == 2
+
+
+def test_settings_beside_a_trace_are_refused(
+    janus_edge: Callable[..., Any], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """A trace has its settings in it: an option that would be ignored is an error."""
+    done = janus_edge("parity", tmp_path / "any.npz", tiny_bundle, "--steps", "3")
+    assert done.code == 2
+    assert "--steps is for a checkpoint" in done.err

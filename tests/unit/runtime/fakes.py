@@ -18,6 +18,7 @@ import numpy as np
 from janus_edge.config import JanusConfig, LanguageConfig, SpecialTokens, VisionConfig, VQConfig
 from janus_edge.export.synthetic_tokenizer import build_tokenizer
 from janus_edge.graphs import Graph, signature
+from janus_edge.recipe import RECIPES
 from janus_edge.runtime.pipeline import Janus
 
 Array = np.ndarray[Any, Any]
@@ -169,6 +170,12 @@ def fake_bundle(folder: Path, table: Array, dtype: str) -> Any:
     (folder / "table.bin").write_bytes(table.tobytes())
     entry = SimpleNamespace(file="table.bin", dtype=dtype, shape=table.shape)
     manifest = SimpleNamespace(
-        config=CONFIG, special_tokens=SPECIAL, tokenizer="tokenizer.json", text_embeddings=entry
+        config=CONFIG,
+        special_tokens=SPECIAL,
+        recipe=RECIPES["fp32"],
+        tokenizer="tokenizer.json",
+        text_embeddings=entry,
     )
-    return SimpleNamespace(manifest=manifest, file=lambda name: folder / name)
+    return SimpleNamespace(
+        manifest=manifest, file=lambda name: folder / name, graph_bytes=lambda graph: 0
+    )

@@ -12,6 +12,7 @@ from janus_edge.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
     from janus_edge.runtime.chat import Chat
+    from janus_edge.runtime.pipeline import Janus
 
 _HELP = """Type a question and Enter. Commands:
   /image FILE   show the model a picture with your next question
@@ -51,7 +52,7 @@ def chat(
 
     Example:  janus-edge chat janus-1b --image fox.png "What animal is this?"
     """
-    from janus_edge.runtime.pipeline import CHAT_CAPACITY, Janus
+    from janus_edge.runtime.pipeline import Janus
 
     if as_json and question is None:
         raise InputError("--json answers one question: give the QUESTION as an argument")
@@ -59,9 +60,6 @@ def chat(
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
     }  # fmt: skip
     with Janus.load(bundle, threads=threads, verify=not no_verify) as janus:
-        if capacity is None:
-            positions = janus.bundle.manifest.config.language.max_positions
-            capacity = min(CHAT_CAPACITY, positions)
         if verbose:
             click.echo(janus.chat_memory(capacity), err=True)
         conversation = janus.chat(capacity=capacity)
@@ -101,7 +99,11 @@ def _say(conversation: Chat, question: str, images: list[str], settings: dict[st
 
 
 def _converse(
-    janus: Any, conversation: Chat, images: list[str], settings: dict[str, Any], capacity: int
+    janus: Janus,
+    conversation: Chat,
+    images: list[str],
+    settings: dict[str, Any],
+    capacity: int | None,
 ) -> None:
     click.echo(_HELP, err=True)
     while True:

@@ -6,6 +6,7 @@ import click
 
 from janus_edge.cli.console import byte_tasks, size
 from janus_edge.errors import DependencyError
+from janus_edge.recipe import RECIPES
 
 
 @click.command(short_help="Turn a checkpoint into a bundle of ONNX graphs.")
@@ -13,7 +14,7 @@ from janus_edge.errors import DependencyError
 @click.argument("bundle", type=click.Path())
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "bf16"]),
+    type=click.Choice(list(RECIPES)),
     default="fp32",
     show_default=True,
     help="Float type of the graphs. CPUs want fp32; fp16 and bf16 are for GPUs.",
@@ -30,8 +31,6 @@ def export(checkpoint: str, bundle: str, precision: str, force: bool) -> None:
 
     Example:  janus-edge export deepseek-ai/Janus-Pro-1B janus-1b
     """
-    from janus_edge.recipe import recipe
-
     try:
         from janus_edge.export.checkpoint import Checkpoint
         from janus_edge.export.exporter import export_bundle
@@ -39,5 +38,5 @@ def export(checkpoint: str, bundle: str, precision: str, force: bool) -> None:
         raise DependencyError.missing(missing.name or "torch", "export") from missing
     source = Checkpoint.open(checkpoint)
     with byte_tasks() as task:
-        written = export_bundle(source, bundle, recipe(precision), force=force, task=task)
+        written = export_bundle(source, bundle, RECIPES[precision], force=force, task=task)
     click.echo(f"{bundle}: {size(written.total_bytes)}, {precision}, all graphs agree with PyTorch")

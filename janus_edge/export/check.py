@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from PIL import Image
 from torch import Tensor
 
 from janus_edge.compare import Difference, code_difference, difference
 from janus_edge.errors import ParityError
 from janus_edge.export.checkpoint import Checkpoint
 from janus_edge.export.pieces import run_in_pieces
+from janus_edge.export.pixels import read_pixels
 from janus_edge.export.reference import Reference
 from janus_edge.graphs import Graph, cache_names
 
@@ -180,10 +180,8 @@ class GraphChecker:
 
     def _pixels(self) -> Tensor:
         """The photograph in [-1, 1], [1, 3, I, I]."""
-        size = self._config.image_size
-        with resources.as_file(resources.files("janus_edge") / "assets" / "astronaut.jpg") as path:
-            image = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.asarray(image, np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        photograph = resources.files("janus_edge") / "assets" / "astronaut.jpg"
+        return read_pixels(photograph, self._config.image_size)
 
     def _codes(self, *shape: int) -> Tensor:
         return torch.randint(self._config.vq.codebook_size, shape, generator=self._generator)

@@ -10,6 +10,7 @@ import tokenizers
 import torch
 from torch import Tensor
 
+from janus_edge.bundle import sha256
 from janus_edge.config import SPECIAL_TOKEN_STRINGS, JanusConfig, SpecialTokens
 from janus_edge.errors import CheckpointError
 from janus_edge.export.checkpoint_config import CheckpointConfig, read_config
@@ -92,17 +93,8 @@ class Checkpoint:
         paths = {self.folder / "config.json", self.tokenizer_path, *weights}
         total = hashlib.sha256()
         for path in sorted(paths, key=lambda p: p.name):
-            total.update(f"{_sha256(path)}  {path.name}\n".encode())
+            total.update(f"{sha256(path)}  {path.name}\n".encode())
         return total.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    buffer = bytearray(1 << 20)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:count])
-    return digest.hexdigest()
 
 
 def _special_tokens(path: Path, vocab_size: int) -> SpecialTokens:

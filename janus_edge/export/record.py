@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import tokenizers
 import torch
-from PIL import Image
 from torch import Tensor
 
 from janus_edge.export.checkpoint import Checkpoint
+from janus_edge.export.pixels import read_pixels
 from janus_edge.export.reference import Reference
 from janus_edge.noise import gumbel
 from janus_edge.trace_file import SCHEMA_VERSION, ReferenceTrace, TraceMeta
@@ -40,7 +39,7 @@ def record_trace(
         (1, checkpoint.config.image_tokens),
         generator=torch.Generator().manual_seed(seed % 2**63),
     )
-    pixels = _pixels(image, checkpoint.config.image_size)
+    pixels = read_pixels(image, checkpoint.config.image_size)
     meta = TraceMeta(
         SCHEMA_VERSION, checkpoint.name, checkpoint.digest(), prompt, seed, guidance_scale,
         temperature,
@@ -123,9 +122,3 @@ def prompt_ids(checkpoint: Checkpoint, prompt: str) -> Tensor:
     text = f"{user}: {prompt.strip()}\n\n{assistant}:<begin_of_image>"
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     return torch.tensor([checkpoint.special_tokens.bos, *ids])
-
-
-def _pixels(image: str | Path, size: int) -> Tensor:
-    """A picture in [-1, 1], [1, 3, I, I]; parity needs no particular fit, only the same pixels."""
-    picture = Image.open(image).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(picture, np.float32) / 127.5 - 1).permute(2, 0, 1)[None]

@@ -13,6 +13,7 @@ from janus_edge.cli.bundle_commands import info, verify
 from janus_edge.cli.chat_command import chat
 from janus_edge.cli.demo_command import demo
 from janus_edge.cli.doctor_command import doctor
+from janus_edge.cli.evaluate_command import evaluate
 from janus_edge.cli.export_command import export
 from janus_edge.cli.generate_command import generate
 from janus_edge.cli.parity_command import parity
@@ -51,7 +52,9 @@ def cli() -> None:
     """
 
 
-for _command in (export, info, verify, generate, chat, reconstruct, parity, doctor, demo):
+for _command in (
+    export, info, verify, generate, chat, reconstruct, parity, evaluate, doctor, demo,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
@@ -34,11 +35,14 @@ def special_tokens(vocab_size: int) -> SpecialTokens:
     return SpecialTokens(**dict(zip(SPECIAL_TOKEN_STRINGS, _added_ids(vocab_size), strict=False)))
 
 
-def build_tokenizer(vocab_size: int) -> tokenizers.Tokenizer:
-    """A tokenizer whose ids are below ``vocab_size``; the ids between may be sparse.
+def build_tokenizer(
+    vocab_size: int, sentences: Sequence[str] = _SENTENCES
+) -> tokenizers.Tokenizer:
+    """A tokenizer whose ids are below ``vocab_size``; its merges are learnt from ``sentences``.
 
     The 256 bytes come first; the special tokens right behind them or, in a vocabulary of the
-    published size, at ids like the published ones; the rest are merges. It adds no BOS by itself.
+    published size, at ids like the published ones (the ids between may then be free); the rest are
+    merges. It adds no BOS by itself.
     """
     texts = (*SPECIAL_TOKEN_STRINGS.values(), *_ROLES)
     added = dict(zip(texts, _added_ids(vocab_size), strict=True))
@@ -47,7 +51,7 @@ def build_tokenizer(vocab_size: int) -> tokenizers.Tokenizer:
     taken = set(added.values())
     free = (i for i in range(len(alphabet), vocab_size) if i not in taken)
     merges = []
-    for pair, i in zip(_merges(), free, strict=False):
+    for pair, i in zip(_merges(sentences), free, strict=False):
         merges.append(pair)
         vocab["".join(pair)] = i
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
@@ -72,8 +76,8 @@ def _added_ids(vocab_size: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def _merges() -> list[tuple[str, str]]:
-    """Merges of a byte-level BPE learnt from the sentences above, most frequent first."""
+def _merges(sentences: Sequence[str]) -> list[tuple[str, str]]:
+    """Merges of a byte-level BPE learnt from ``sentences``, most frequent first."""
     learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -81,5 +85,5 @@ def _merges() -> list[tuple[str, str]]:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    learner.train_from_iterator(_SENTENCES, trainer)
+    learner.train_from_iterator(sentences, trainer)
     return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]

@@ -24,7 +24,9 @@ MAY_IMPORT = {
     "export": {"shared", "export"},
     "engines": {"shared", "engines"},
     "calib": {"shared", "calib", "runtime"},
-    "cli": {"shared", "cli", *STAGES},
+    "shapes": {"shared", "shapes"},
+    "evaluation": {"shared", "shapes", "runtime", "evaluation"},
+    "cli": {"shared", "cli", "shapes", "evaluation", *STAGES},
 }
 
 #: Packages that only the export extra brings; engines and calib may rewrite ONNX graphs.
@@ -90,7 +92,11 @@ def sources() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "part"), sources().items())
 def test_dependency_direction(name: str, part: str) -> None:
-    """cli -> stages -> shared contracts; a stage imports no other (calib may drive the runtime)."""
+    """cli -> stages -> shared contracts; a stage imports no other (calib may drive the runtime).
+
+    The world of shapes is below the stages, and no stage knows it; the evaluation drives the
+    runtime and judges with the shapes.
+    """
     assert wrong_imports(part, (PACKAGE / name).read_text("utf-8")) == set()
 
 
@@ -114,6 +120,14 @@ def test_every_part_is_seen() -> None:
         ("engines", "from janus_edge.runtime import session"),
         ("calib", "from janus_edge.export import trace"),
         ("calib", "import torch"),
+        ("runtime", "from janus_edge.shapes.scene import SIZE"),
+        ("runtime", "from janus_edge.evaluation import evaluate"),
+        ("shapes", "from janus_edge.runtime.pipeline import Janus"),
+        ("shapes", "from janus_edge.evaluation.report import Report"),
+        ("evaluation", "from janus_edge.export import trace"),
+        ("evaluation", "import torch"),
+        ("evaluation", "from janus_edge.cli import console"),
+        ("calib", "from janus_edge.shapes import scene"),
         ("cli", "import torch"),
         ("cli", "from runtime.pipeline import Janus"),
         ("export", "import export"),
@@ -162,6 +176,13 @@ def test_runtime_without_the_exporter(tiny_bundle: Path) -> None:
     """Painting, answering and reconstructing import neither torch nor any tool of the exporter."""
     loaded = modules_after(USE, str(tiny_bundle))
     assert loaded >= {"janus_edge", "onnxruntime", "numpy", "tokenizers", "PIL"}
+    assert not loaded & NEVER_AT_RUN_TIME
+
+
+def test_evaluation_without_the_exporter() -> None:
+    """Judging a model takes scipy, and none of what made it."""
+    loaded = modules_after("import janus_edge.evaluation, janus_edge.evaluation.contact_sheet")
+    assert "scipy" in loaded
     assert not loaded & NEVER_AT_RUN_TIME
 
 

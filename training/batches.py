@@ -1,0 +1,132 @@
+"""Batches of both directions: prompts with the codes of their pictures, pictures with questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from dataset import Scenes
+from miniature import CONFIG
+from text import asking, opening, painting_ids, questions
+from torch import Tensor
+
+from janus_edge.runtime.prompts import Tokenizer, unconditional_ids
+from janus_edge.shapes.scene import COLOURS, SHAPES, Scene
+
+#: Share of prompts that are made unconditional, so that guidance has something to steer from.
+DROPPED = 0.1
+_QUESTIONS = 6  # per picture
+_CONVERSATIONS = 0.25  # share of pictures whose questions follow one another
+_PATCH, _GRID = CONFIG.vision.patch_size, CONFIG.vision.grid
+
+
+@dataclass
+class Painting:
+    """Rows of a prompt and its picture, padded on the right.
+
+    ``ids`` int64 [B, S] where text is, ``codes`` int64 [B, S] where a code is and else -1,
+    ``targets`` int64 [B, S]: the code that a position foretells, or -100.
+    """
+
+    ids: Tensor
+    codes: Tensor
+    targets: Tensor
+
+
+@dataclass
+class Asking:
+    """Rows of a picture and questions about it.
+
+    ``ids``, ``targets`` (the next token inside answers, or -100) and ``positions`` int64 [B, S],
+    ``mask`` bool [B, 1, S, S], ``pixels`` float32 [B, 3, 64, 64], ``patches`` int64 [B, 256, 3]: the
+    shape, the colour and whether there is a centre, for the vision encoder's probe.
+    """
+
+    ids: Tensor
+    targets: Tensor
+    positions: Tensor
+    mask: Tensor
+    pixels: Tensor
+    patches: Tensor
+
+
+def paintings(
+    scenes: Scenes, codes: np.ndarray, tokenizer: Tokenizer, step: int, size: int
+) -> Painting:
+    """The prompts and codes [n, 256] of ``size`` scenes drawn for this step."""
+    rng = np.random.default_rng([21, step])
+    rows = []
+    for index in rng.integers(0, len(codes), size):
+        ids = painting_ids(tokenizer, scenes.scene(int(index)), rng)
+        if rng.random() < DROPPED:
+            ids = unconditional_ids(ids, tokenizer.special)
+        rows.append((ids, codes[index]))
+    length = max(len(ids) for ids, _ in rows) + codes.shape[1] - 1
+    batch = np.zeros((3, size, length), np.int64)
+    batch[1], batch[2] = -1, -100
+    for i, (ids, own) in enumerate(rows):
+        start, stop = len(ids), len(ids) + len(own) - 1
+        batch[0, i, :start] = ids
+        batch[1, i, start:stop] = own[:-1]
+        batch[2, i, start - 1 : stop] = own
+    return Painting(*torch.from_numpy(batch))
+
+
+def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Asking:
+    """Pictures with six questions each, most of them asked as if each were the first."""
+    rng = np.random.default_rng([22, step])
+    chosen = np.sort(rng.integers(0, len(scenes), size))
+    begin = opening(tokenizer)
+    rows = [_row(scenes.scene(int(i)), tokenizer, begin, rng) for i in chosen]
+    length = max(len(row[0]) for row in rows)
+    ids, positions = np.zeros((2, size, length), np.int64)
+    targets = np.full((size, length), -100, np.int64)
+    blocks = np.full((size, length), -1, np.int64)
+    for i, (own, wanted, block, place) in enumerate(rows):
+        n = len(own)
+        ids[i, :n], targets[i, :n], blocks[i, :n], positions[i, :n] = own, wanted, block, place
+    causal = np.tri(length, dtype=bool)
+    same = blocks[:, :, None] == blocks[:, None, :]
+    mask = causal & (same | (blocks[:, None, :] == 0))
+    pixels = torch.from_numpy(scenes.pictures[chosen]).permute(0, 3, 1, 2) / 127.5 - 1
+    patches = torch.from_numpy(np.stack([patch_labels(scenes.scene(int(i))) for i in chosen]))
+    return Asking(*map(torch.from_numpy, (ids, targets, positions, mask[:, None])), pixels, patches)
+
+
+def _row(
+    shown: Scene, tokenizer: Tokenizer, begin: list[int], rng: np.random.Generator
+) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Ids, targets, blocks (0 is seen by all) and positions of one picture's questions."""
+    together = rng.random() < _CONVERSATIONS
+    ids, targets, blocks = list(begin), [-100] * len(begin), [0] * len(begin)
+    positions = list(range(len(begin)))
+    for number, asked in enumerate(questions(shown, _QUESTIONS, rng)):
+        before, answer = asking(tokenizer, asked, first=number == 0 or not together)
+        own = before + answer
+        start = len(ids) if together else len(begin)
+        positions += range(start, start + len(own))
+        blocks += [0 if together else number + 1] * len(own)
+        ids += own
+        targets += [-100] * (len(before) - 1) + answer + [-100]
+    return ids, targets, blocks, positions
+
+
+def patch_labels(shown: Scene) -> np.ndarray:
+    """What each patch shows int64 [256, 3]: shape (0 none), colour (0 none), a centre (0, 1)."""
+    labels = np.zeros((_GRID, _GRID, 3), np.int64)
+    edges = np.arange(_GRID) * _PATCH
+    for item in shown.items:
+        spans = []
+        for centre in (item.y, item.x):
+            low = np.maximum(edges, centre - item.radius)
+            high = np.minimum(edges + _PATCH, centre + item.radius)
+            spans.append(np.maximum(high - low, 0))
+        covered = np.outer(*spans) >= 0.3 * _PATCH * _PATCH
+        labels[covered, 0] = 1 + SHAPES.index(item.shape)
+        labels[covered, 1] = 1 + list(COLOURS).index(item.colour)
+    for item in shown.items:
+        labels[item.y // _PATCH, item.x // _PATCH] = (
+            1 + SHAPES.index(item.shape), 1 + list(COLOURS).index(item.colour), 1,
+        )  # fmt: skip
+    return labels.reshape(-1, 3)

@@ -39,8 +39,7 @@ class Asking:
     """Rows of a picture and questions about it.
 
     ``ids``, ``targets`` (the next token inside answers, or -100) and ``positions`` int64 [B, S],
-    ``mask`` bool [B, 1, S, S], ``pixels`` float32 [B, 3, 64, 64], ``patches`` int64 [B, 256, 3]: the
-    shape, the colour and whether there is a centre, for the vision encoder's probe.
+    ``mask`` bool [B, 1, S, S], ``pixels`` float32 [B, 3, 64, 64].
     """
 
     ids: Tensor
@@ -48,7 +47,6 @@ class Asking:
     positions: Tensor
     mask: Tensor
     pixels: Tensor
-    patches: Tensor
 
 
 def paintings(
@@ -90,8 +88,7 @@ def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Askin
     same = blocks[:, :, None] == blocks[:, None, :]
     mask = causal & (same | (blocks[:, None, :] == 0))
     pixels = torch.from_numpy(scenes.pictures[chosen]).permute(0, 3, 1, 2) / 127.5 - 1
-    patches = torch.from_numpy(np.stack([patch_labels(scenes.scene(int(i))) for i in chosen]))
-    return Asking(*map(torch.from_numpy, (ids, targets, positions, mask[:, None])), pixels, patches)
+    return Asking(*map(torch.from_numpy, (ids, targets, positions, mask[:, None])), pixels)
 
 
 def _row(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transformers import JanusConfig as TransformersConfig
 from transformers import JanusForConditionalGeneration
-from transformers.models.janus.configuration_janus import JanusVQVAEConfig
-from transformers.models.janus.modeling_janus import JanusVQVAE
+from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
+from transformers.models.janus.modeling_janus import JanusVisionModel, JanusVQVAE
 
 from janus_edge.config import JanusConfig, LanguageConfig, SpecialTokens, VisionConfig, VQConfig
 from janus_edge.export.synthetic_config import config_json
@@ -26,6 +26,22 @@ def janus(tokens: SpecialTokens) -> JanusForConditionalGeneration:
     """The whole model with transformers' own random weights."""
     described = config_json(CONFIG, tokens, FORMAT, "float32")
     return JanusForConditionalGeneration(TransformersConfig.from_dict(described))
+
+
+def vision_model() -> JanusVisionModel:
+    """The vision encoder alone, without the aligner."""
+    vision = CONFIG.vision
+    return JanusVisionModel(
+        JanusVisionConfig(
+            hidden_size=vision.hidden_size,
+            num_hidden_layers=vision.layers,
+            num_attention_heads=vision.heads,
+            mlp_ratio=vision.intermediate_size / vision.hidden_size,
+            image_size=vision.image_size,
+            patch_size=vision.patch_size,
+            layer_norm_eps=vision.layer_norm_eps,
+        )
+    )
 
 
 def vq_model() -> JanusVQVAE:

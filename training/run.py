@@ -22,7 +22,8 @@ class Run:
     """``steps`` training steps of ``model`` below ``folder``, taken up where they were left.
 
     ``NAME.state.pt`` is written every two minutes and at the end, aside and then renamed;
-    ``NAME.log.jsonl`` gets a line every 20 steps.
+    ``NAME.log.jsonl`` gets a line every 20 steps. Of several processes that train one model together
+    only the ``first`` writes.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Run:
         steps: int,
         *,
         warm_up: int = 40,
+        first: bool = True,
     ) -> None:
+        self._first = first
         self.model, self.optimizer, self.steps, self.warm_up = model, optimizer, steps, warm_up
         self._state, self._log = folder / f"{name}.state.pt", folder / f"{name}.log.jsonl"
         self._peaks = [group["lr"] for group in optimizer.param_groups]
@@ -44,7 +47,8 @@ class Run:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             self.step, self._seconds = state["step"], state["seconds"]
-            print(f"{name}: going on from step {self.step} of {steps}", flush=True)
+            if first:
+                print(f"{name}: going on from step {self.step} of {steps}", flush=True)
 
     def __iter__(self) -> Iterator[int]:
         """The steps that are left; each sets the learning rate: warm-up, then a cosine to 2 %."""
@@ -74,6 +78,8 @@ class Run:
 
     def save(self) -> None:
         """Write the state, so that a killed run loses two minutes at most."""
+        if not self._first:
+            return
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -86,6 +92,8 @@ class Run:
     def _write_log(self) -> None:
         means = {key: round(value / self._count, 5) for key, value in self._sums.items()}
         self._sums, self._count = {}, 0
+        if not self._first:
+            return
         line = {"step": self.step, "seconds": round(self._seconds, 1), **means}
         with open(self._log, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -1,6 +1,6 @@
 """Stage 1: the VQ encoder, codebook and decoder.
 
-    python training/train_vq.py work/miniature [--steps 2400]
+    python training/train_vq.py work/miniature [--steps 1600]
 
 Reads the pictures that dataset.py drew, writes vq.state.pt, vq.log.jsonl and vq.sheet.png there.
 
@@ -30,6 +30,7 @@ from torch.nn.functional import mse_loss, normalize
 
 from janus_edge.shapes.drawing import draw
 
+_WHOLE = 0.85  # from this share of the steps on, whole pictures
 _FREE = 150  # steps before codes are used: the latents find their places first
 _COMMIT = 0.25
 _DECAY = 0.99
@@ -116,7 +117,7 @@ def matrices(codec: Codec) -> tuple[list[Tensor], list[Tensor]]:
 
 def to_pixels(pictures: np.ndarray) -> Tensor:
     """uint8 [N, I, I, 3] -> float32 [N, 3, I, I] in -1 to 1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def batch(scenes: Scenes, step: int, size: int, whole: bool) -> Tensor:
@@ -135,31 +136,26 @@ def batch(scenes: Scenes, step: int, size: int, whole: bool) -> Tensor:
     return to_pixels(np.stack(crops))
 
 
-def train(
-    folder: Path, steps: int, rate: float, threads: int, whole_from: float, begin: Path | None
-) -> Codec:
-    """Run stage 1 to its end; ``begin`` is the state of another run whose weights it starts from."""
+def train(folder: Path, steps: int, rate: float, threads: int) -> Codec:
+    """Run stage 1 to its end."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     scenes = Scenes(folder)
     codec = Codec()
     start(codec)
-    free = 0 if begin else _FREE
-    if begin:
-        codec.load_state_dict(torch.load(begin, weights_only=True)["model"])
     inner, others = matrices(codec)
     optimizer = Muon(inner, others, rate=rate, adam_rate=rate / 10)
     run = Run(folder, "vq", codec, optimizer, steps)
     for step in run:
-        whole = step >= whole_from * steps
+        whole = step >= _WHOLE * steps
         pixels = batch(scenes, step, 6 if whole else 16, whole)
         rng = torch.Generator().manual_seed(step)
         latents = codec.latents(pixels)
         loss_commit = torch.zeros(())
         seen = latents
-        if step == free and not begin:
+        if step == _FREE:
             codec.place_codes(latents, rng)
-        if step >= free:
+        if step >= _FREE:
             codes = codec.codes(latents.detach())
             entries = codec.entries(codes)
             loss_commit = mse_loss(latents, entries) * latents.shape[-1]
@@ -205,12 +201,8 @@ def sheet(codec: Codec, path: Path, count: int = 24) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--rate", type=float, default=2e-2, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--whole-from", type=float, default=0.85, help="share of the steps that see crops"
-    )
-    parser.add_argument("--begin", type=Path, help="state of an earlier run to start from")
     given = parser.parse_args()
-    train(given.folder, given.steps, given.rate, given.threads, given.whole_from, given.begin)
+    train(given.folder, given.steps, given.rate, given.threads)

@@ -1,0 +1,141 @@
+"""Symmetric ranges for int8 activations: the |x| that maps to 127, from a histogram of |x|.
+
+A range ``amax`` becomes ``scale = amax / 127`` and x becomes clip(round(x / scale), -127, 127).
+Every function takes a Histogram, returns a float with 0 <= amax <= maximum, which is 0 only if
+nothing but zeros was seen, and raises InputError for a histogram without values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.calib.histogram import BINS, Histogram
+from janus_edge.errors import InputError
+
+#: The largest integer: -128 is left out, so that the range is symmetric.
+LEVELS = 127
+
+#: Ranges that the search for the least squared error tries, relative to the maximum.
+_CLIPS: list[float] = np.geomspace(1 / 256, 1, 193).tolist()
+
+
+def scale_of(amax: float) -> float:
+    """scale = amax / 127 for an ``amax`` from this module.
+
+    An input that was always zero (or below what float32 can divide by) has scale 1, never 0: zero
+    stays zero, nothing is divided by zero, and TensorRT accepts the node, as it takes only
+    positive scales. Raises InputError unless ``amax`` is finite and not negative.
+    """
+    if not 0 <= amax < float("inf"):
+        raise InputError(f"a range must be finite and not negative, found {amax}")
+    scale = amax / LEVELS
+    return scale if scale >= float(np.finfo(np.float32).tiny) else 1.0
+
+
+def maximum(histogram: Histogram) -> float:
+    """amax = max |x|: nothing is clipped."""
+    _check(histogram)
+    return histogram.maximum
+
+
+def percentile(histogram: Histogram, share: float = 99.99) -> float:
+    """amax = the least end of a bin below which ``share`` percent of |x| lie, at most max |x|.
+
+    min{ (b + 1) width : counts[0] + ... + counts[b] >= share / 100 * count }. Zeros count as the
+    others do. Raises InputError unless 0 < share <= 100.
+    """
+    _check(histogram)
+    if not 0 < share <= 100:
+        raise InputError(f"the percentile must be above 0 and at most 100, found {share}")
+    below = np.cumsum(histogram.counts)
+    # a product may come out above the count that it stands for
+    wanted = min(np.ceil(share / 100 * histogram.count), histogram.count)
+    end = int(np.searchsorted(below, wanted)) + 1
+    return min(end * histogram.width, histogram.maximum)
+
+
+def entropy(histogram: Histogram) -> float:
+    """amax = i width for the i >= 128 that minimises the divergence KL(P || Q).
+
+    P = counts[:i] with all that lies beyond added to its last bin; Q = counts[:i] brought to 128
+    levels, each spread evenly over those of its bins that are not empty; both divided by their
+    sums; KL = sum P log(P / Q). S. Migacz, "8-bit inference with TensorRT", GTC 2017. The last
+    bin is the last that is not empty, as otherwise Q would be 0 where P is not, and a single
+    value far out would rule out all ranges but its own. The first bin counts as the second one
+    does, as in NVIDIA's pytorch-quantization: exact zeros cost nothing in any range. The result
+    is never below 1/16 of the maximum, since a level is at least a bin.
+    """
+    _check(histogram)
+    counts = histogram.counts.astype(np.float64)
+    counts[0] = counts[1]
+    inside = np.cumsum(counts)
+    top = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
+    best, amax = np.inf, histogram.maximum
+    for i in range(LEVELS + 1, top + 1):
+        if inside[i - 1] == 0:
+            continue
+        divergence = _divergence(counts[:i], inside[-1] - inside[i - 1])
+        if divergence <= best:
+            best, amax = divergence, min(i * histogram.width, histogram.maximum)
+    return amax
+
+
+def mean_squared_error(histogram: Histogram) -> float:
+    """amax = the c that minimises the expected squared error of rounding and clipping.
+
+    E(c) = sum_b counts[b] mean_{x in b} (x - s min(round(x / s), 127))^2 with s = c / 127, over
+    193 values of c from max / 256 to max. Within a bin x is taken as uniform and the mean is
+    exact, so that values far below a step (they become 0) are not charged the s^2 / 12 of
+    others. Banner et al., "Post training 4-bit quantization of convolutional networks for
+    rapid-deployment", arXiv 1810.05723, minimise the same for normal and Laplace distributions.
+    """
+    _check(histogram)
+    if not histogram.maximum:
+        return 0.0
+    # in units of the maximum, whose squares neither vanish nor overflow
+    width = histogram.width / histogram.maximum
+    ends = np.arange(BINS + 1) * np.float64(width)
+    density: NDArray[np.float64] = histogram.counts / (histogram.count * width)
+    errors = [float(density @ np.diff(_error_below(ends, clip))) for clip in _CLIPS]
+    return _CLIPS[int(np.argmin(errors))] * histogram.maximum
+
+
+def _check(histogram: Histogram) -> None:
+    if not histogram.count:
+        raise InputError("no values were recorded, so there is no range; calibrate with more data")
+
+
+def _divergence(counts: NDArray[np.float64], beyond: float) -> float:
+    """KL(P || Q) of :func:`entropy`, for a range of which not all bins are empty."""
+    levels = LEVELS + 1  # of |x|: 0 to 127
+    starts = (np.arange(levels) * len(counts) + levels - 1) // levels
+    filled = counts > 0
+    bins = np.add.reduceat(filled, starts, dtype=np.int64)
+    means = np.add.reduceat(counts, starts) / np.maximum(bins, 1)
+    q = np.repeat(means, bins)
+    p = counts[filled]
+    p[-1] += beyond
+    total = float(counts.sum())
+    logs = float(p @ np.log(p / q))
+    return logs / (total + beyond) + math.log(total / (total + beyond))
+
+
+def _error_below(x: NDArray[np.floating], clip: float) -> NDArray[np.float64]:
+    """The integral from 0 to x of the squared error with range ``clip``."""
+    step = clip / LEVELS
+    rounded = np.minimum(np.rint(x / step), LEVELS)
+    # each whole step contributes step^3 / 12; beyond the last level the rest is what is clipped
+    return np.asarray(rounded * step**3 / 12 + (x - rounded * step) ** 3 / 3)
+
+
+#: The ways to choose a range, by name.
+RANGES: dict[str, Callable[[Histogram], float]] = {
+    "maximum": maximum,
+    "percentile": percentile,
+    "entropy": entropy,
+    "mean_squared_error": mean_squared_error,
+}

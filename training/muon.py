@@ -19,11 +19,21 @@ _ROUNDS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """``matrices`` (2 or more axes, the first is the output) by Muon, ``others`` by Adam."""
+    """``matrices`` (2 or more axes, the first is the output) by Muon, ``others`` by Adam.
+
+    Each step first shrinks the matrices by ``decay`` times the learning rate.
+    """
 
     def __init__(
-        self, matrices: Iterable[Tensor], others: Iterable[Tensor], *, rate: float, adam_rate: float
+        self,
+        matrices: Iterable[Tensor],
+        others: Iterable[Tensor],
+        *,
+        rate: float,
+        adam_rate: float,
+        decay: float = 0.0,
     ) -> None:
+        self._decay = decay
         groups = [
             {"params": list(matrices), "lr": rate, "muon": True},
             {"params": list(others), "lr": adam_rate, "muon": False},
@@ -45,6 +55,7 @@ class Muon(torch.optim.Optimizer):
         mean.lerp_(gradient, 1 - _MOMENTUM)
         update = orthogonal(gradient.lerp(mean, _MOMENTUM).flatten(1))
         gain = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+        weight.mul_(1 - rate * self._decay)
         weight.add_(update.reshape(weight.shape), alpha=-rate * gain)
 
     def _adam(self, weight: Tensor, gradient: Tensor, rate: float) -> None:

@@ -78,6 +78,17 @@ class Miniature(nn.Module):
         return cross_entropy(logits, targets), right
 
 
+def start(model: Miniature) -> None:
+    """Words, patches and codes reach the language model at about the same size."""
+    inner = model.janus.model
+    nn.init.normal_(inner.language_model.embed_tokens.weight, 0, 0.4)
+    for aligner in (inner.aligner, inner.generation_aligner):
+        for layer in aligner.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, 0, layer.in_features**-0.5)
+                nn.init.zeros_(layer.bias)
+
+
 def codes_of(folder: Path, scenes: Scenes, codec: Codec, count: int) -> np.ndarray:
     """Codes uint16 [count, 256] of the first pictures, made once and kept in codes.npy."""
     path = folder / "codes.npy"
@@ -118,8 +129,9 @@ def _work(rank: int, processes: int, meeting: str, folder: Path, steps: int, rat
     probed = Probed()
     probed.load_state_dict(torch.load(folder / "vision.state.pt", weights_only=True)["model"])
     model.janus.model.vision_model.load_state_dict(probed.vision.state_dict())
+    start(model)
     inner, others = matrices(model)
-    optimizer = Muon(inner, others, rate=rate, adam_rate=rate / 7)
+    optimizer = Muon(inner, others, rate=rate, adam_rate=rate / 7, decay=0.05)
     run = Run(folder, "model", model, optimizer, steps, first=rank == 0)
     for step in run:
         part = step * processes + rank

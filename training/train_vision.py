@@ -65,9 +65,12 @@ def sines(grid: int, width: int) -> Tensor:
 
 
 def matrices(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights for Muon (those between layers), and the others."""
+    """The weights for Muon (those between layers), and the others.
+
+    Not the aligners: grown by Muon, a constant drowns in them what the patches differ in.
+    """
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    edge = ("embed", "lm_head", "vision_head", "probe")
+    edge = ("embed", "aligner", "lm_head", "vision_head", "probe")
     inner = {n for n, p in named if p.ndim == 2 and not any(e in n for e in edge)}
     return [p for n, p in named if n in inner], [p for n, p in named if n not in inner]
 

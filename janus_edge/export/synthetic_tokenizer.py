@@ -35,9 +35,7 @@ def special_tokens(vocab_size: int) -> SpecialTokens:
     return SpecialTokens(**dict(zip(SPECIAL_TOKEN_STRINGS, _added_ids(vocab_size), strict=False)))
 
 
-def build_tokenizer(
-    vocab_size: int, sentences: Sequence[str] = _SENTENCES
-) -> tokenizers.Tokenizer:
+def build_tokenizer(vocab_size: int, sentences: Sequence[str] = _SENTENCES) -> tokenizers.Tokenizer:
     """A tokenizer whose ids are below ``vocab_size``; its merges are learnt from ``sentences``.
 
     The 256 bytes come first; the special tokens right behind them or, in a vocabulary of the

@@ -1,8 +1,7 @@
 """Reading a picture back: which shapes it shows, in which colours, where and how large.
 
 A picture judged here may come from a model, so what is not clearly an object of this world counts
-as ``unclear``: half a circle, two shapes in one, a smear of two colours, a colour that is not in
-the palette. It is classical image analysis:
+as ``unclear``: half a circle, two shapes in one, a smear of two colours, a colour that is none.
 
 1. The background is a plane per channel, fitted to the border first and then to all that agrees.
 2. What differs from it falls into blobs (connected components).
@@ -68,8 +67,8 @@ _AROUND = 2.3  # pixels around a blob in which its blurred edge ends
 _XYZ = np.array([0.4124564, 0.3575761, 0.1804375, 0.2126729, 0.7151522, 0.0721750, 0.0193339,
                  0.1191920, 0.9503041], np.float32).reshape(3, 3)  # of sRGB  # fmt: skip
 _Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-_PLANE: _Floats = np.stack([np.ones_like(_X), _X / SIZE, _Y / SIZE], -1)  # [64, 64, 3]
-_BORDER = np.minimum(np.minimum(_X, _Y), SIZE - 1 - np.maximum(_X, _Y)) < 2  # no object is there
+_PLANE = np.stack([np.ones(_X.size), _X.ravel() / SIZE, _Y.ravel() / SIZE], -1).astype(np.float32)
+_BORDER = np.flatnonzero(np.maximum(abs(2 * _X - SIZE + 1), abs(2 * _Y - SIZE + 1)) > SIZE - 4)
 
 
 @dataclass(frozen=True)
@@ -139,17 +138,18 @@ def read(picture: NDArray[np.uint8]) -> Reading:
 
 def _ground(pixels: _Floats) -> _Floats:
     """The background [64, 64, 3] as a plane per channel: objects keep off the border."""
-    border, points = pixels[_BORDER], _PLANE[_BORDER]
+    colours = pixels.reshape(-1, 3)
+    border, points = colours[_BORDER], _PLANE[_BORDER]
     near = np.ones(len(border), bool)
     for _ in range(3):
         factors = _plane(border[near], points[near])
         off = _length(border - points @ factors)
         # most of the border is background, however wrong the first fit was
         near = off <= max(CONTRAST, float(np.median(off)))
-    agrees = _length(pixels - _PLANE @ factors) < CONTRAST / 2
-    if agrees.sum() > SIZE:  # else the border has too many colours for a plane
-        factors = _plane(pixels[agrees], _PLANE[agrees])
-    return _PLANE @ factors
+    agrees = np.flatnonzero(_length(colours - _PLANE @ factors) < CONTRAST / 2)
+    if len(agrees) > SIZE:  # else the border has too many colours for a plane
+        factors = _plane(colours[agrees], _PLANE[agrees])
+    return (_PLANE @ factors).reshape(pixels.shape)
 
 
 def _plane(colours: _Floats, points: _Floats) -> _Floats:
@@ -172,8 +172,8 @@ def _blobs(pixels: _Floats, ground: _Floats) -> tuple[list[_Blob], int]:
     around = np.where(away <= _AROUND, labels[y, x], 0)
     litter = int((off[around == 0] > CONTRAST).sum())
     frame = ((_REACH, _REACH), (_REACH, _REACH))
-    pixels, ground = (np.pad(a, (*frame, (0, 0)), "edge") for a in (pixels, ground))
-    inside, around = np.pad(labels, frame), np.pad(around, frame)
+    seen = np.pad(np.concatenate([pixels, ground], -1), (*frame, (0, 0)), "edge")
+    inside, around = np.pad([labels, around], ((0, 0), *frame))
     for i, box in enumerate(ndimage.find_objects(labels), start=1):
         if box:
             y, x = ((side.start + side.stop) // 2 for side in box)
@@ -181,7 +181,7 @@ def _blobs(pixels: _Floats, ground: _Floats) -> tuple[list[_Blob], int]:
             extent = max(side.stop - side.start for side in box)
             inner = inside[part]
             masks = inner == i, (inner != i) & (inner > 0), around[part] == i
-            blobs.append(_Blob(pixels[part], ground[part], *masks, y, x, extent))
+            blobs.append(_Blob(seen[part][..., :3], seen[part][..., 3:], *masks, y, x, extent))
     return blobs, litter
 
 
@@ -191,16 +191,16 @@ def _recognise(blob: _Blob) -> Seen | None:
         return None
     core = ndimage.binary_erosion(blob.inside, np.ones((3, 3)))
     core = core if core.sum() >= SPECK else blob.inside
-    contrast = np.where(blob.around[..., None], blob.pixels - blob.ground, 0)
+    contrast = (blob.pixels - blob.ground) * blob.around[..., None]
     middle = np.partition(blob.pixels[core], core.sum() // 2, axis=0)[core.sum() // 2]
     match = _match(_share(contrast, middle - blob.ground), blob)
     if not SMALLEST <= match.radius <= LARGEST or match.fit < FIT:
         return None
     if 1 - match.rival < DISTINCT * (1 - match.fit) or match.mask[blob.others].sum() > COVERED:
         return None
-    t = match.mask[..., None]
-    # least squares of contrast = t (colour - ground), a channel at a time
-    colour = (t * (contrast + t * blob.ground)).sum((0, 1)) / (t**2).sum()
+    # least squares of contrast = mask (colour - ground), a channel at a time
+    t = match.mask.ravel()
+    colour = t @ (contrast + match.mask[..., None] * blob.ground).reshape(-1, 3) / (t @ t)
     if _unexplained(contrast, match.mask, colour - blob.ground) >= SPECK:
         return None
     name = _colour_name(colour)
@@ -275,7 +275,7 @@ def _placed(mask: _Floats, side: int, down: int, right: int) -> _Floats:
 
 def _colour_name(colour: _Floats) -> str | None:
     """The palette's colour that an RGB colour [3] is clearly meant to be."""
-    away = _length(_lab(colour) - _lab(np.array(list(COLOURS.values()), np.float32)))
+    away = _length(_lab(colour) - _PALETTE)
     first, second = (int(i) for i in np.argsort(away)[:2])
     clear = away[first] <= min(COLOUR_REACH, COLOUR_SHARE * away[second])
     return list(COLOURS)[first] if clear else None
@@ -297,3 +297,6 @@ def _lab(rgb: _Floats) -> _Floats:
 def _length(vectors: _Floats) -> _Floats:
     """The Euclidean length of vectors [..., n]."""
     return np.asarray(np.sqrt(np.einsum("...i,...i->...", vectors, vectors)), np.float32)
+
+
+_PALETTE = _lab(np.array(list(COLOURS.values()), np.float32))

@@ -31,8 +31,7 @@ _Mask = NDArray[np.bool_]
 #: Least distance of a pixel from the background, RGB; fainter things are not seen. Palette colours
 #: are at least 90 from every tone and gradient, a blurred ring keeps 0.85 of that.
 CONTRAST = 36.0
-#: Blobs of fewer pixels are ignored, and so are fewer pixels of an object that are not as it
-#: would have them; the smallest star has 96.
+#: Fewer pixels are ignored, as a blob and as a flaw of an object; the smallest star has 96.
 SPECK = 8
 #: More pixels than these in specks are something unclear. Noise with sigma 8 makes about 1.
 LITTER = 40
@@ -41,8 +40,8 @@ SMALLEST, LARGEST = min(RADII.values()) - 1.0, max(RADII.values()) + 1.0
 #: Least ``Seen.fit``. Half an object reaches 0.82; of objects that went through the codes of the
 #: miniature's VQ model one in 200 is below 0.95.
 FIT = 0.93
-#: The second-best shape must fall short by so many times more. A form half way between two falls
-#: short of both by the same; of objects through VQ codes one in 200 is below 2.6.
+#: The second-best shape must fall short by so many times more: a form half way between two falls
+#: short of both by the same. Of objects through VQ codes one in 200 is below 2.6.
 DISTINCT = 2.0
 #: Most pixels of an object that belong to another blob. Objects keep apart: they stay below 0.2.
 COVERED = 0.7
@@ -57,7 +56,6 @@ UNEXPLAINED = 30.0
 
 _RADII = np.arange(SMALLEST - 1, LARGEST + 0.6, 0.5)
 _NEAR = 4  # places in _RADII, both ways, of the radii that are tried for a blob
-_TRIED = 2 * _NEAR + 1
 _BLURS = (0.0, 0.8, 1.3)  # sigma in pixels
 _PATCH = 32  # pixels: twice the largest radius, and room for a blurred edge
 _SHIFTS = 3  # places of a template in a blob's window, across and down, a pixel apart
@@ -227,14 +225,16 @@ def _unexplained(contrast: _Floats, mask: _Floats, full: _Floats) -> int:
 def _match(share: _Floats, blob: _Blob) -> _Match:
     """The template that a blob's soft mask [34, 34] resembles most."""
     masks, rows = _bank()
-    low = np.clip(np.searchsorted(_RADII, blob.extent / 2) - _NEAR, 0, len(_RADII) - _TRIED)
+    low = np.clip(
+        np.searchsorted(_RADII, blob.extent / 2) - _NEAR, 0, len(_RADII) - (2 * _NEAR + 1)
+    )
     patches = sliding_window_view(share, (_PATCH, _PATCH)).reshape(-1, _PATCH**2)
-    cosines = rows[low : low + _TRIED].reshape(-1, _PATCH**2) @ patches.T
-    cosines = np.maximum(cosines, 0).reshape(_TRIED, len(SHAPES), -1)
+    cosines = rows[low : low + (2 * _NEAR + 1)].reshape(-1, _PATCH**2) @ patches.T
+    cosines = np.maximum(cosines, 0).reshape((2 * _NEAR + 1), len(SHAPES), -1)
     cosines /= max(float(np.linalg.norm(share)), 1.0)
     best = cosines.max((0, 2))
     first = int(best.argmax())
-    places = (_TRIED, len(_BLURS), 2, 2, _SHIFTS, _SHIFTS)
+    places = ((2 * _NEAR + 1), len(_BLURS), 2, 2, _SHIFTS, _SHIFTS)
     r, b, down, right, i, j = np.unravel_index(int(cosines[:, first].argmax()), places)
     mask = np.zeros_like(share)
     mask[i : i + _PATCH, j : j + _PATCH] = masks[low + r, first, b, down, right]

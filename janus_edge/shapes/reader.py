@@ -33,9 +33,9 @@ _Mask = NDArray[np.bool_]
 CONTRAST = 36.0
 #: Fewer pixels are ignored, as a blob and as a flaw of an object; the smallest star has 96.
 SPECK = 8
-#: More pixels than these in specks are something unclear. Noise with sigma 8 makes about 1.
+#: More pixels than these in specks are unclear; noise with sigma 8 makes about 1.
 LITTER = 40
-#: Least and largest radius. The upper half of the largest triangle is one too, of 6.3 pixels.
+#: Least and largest radius; the upper half of the largest triangle is one too, of 6.3.
 SMALLEST, LARGEST = min(RADII.values()) - 1.0, max(RADII.values()) + 1.0
 #: Least ``Seen.fit``. Half an object reaches 0.82; of objects that went through the codes of the
 #: miniature's VQ model one in 200 is below 0.95.
@@ -59,11 +59,10 @@ _NEAR = 4  # places in _RADII, both ways, of the radii that are tried for a blob
 _BLURS = (0.0, 0.8, 1.3)  # sigma in pixels
 _PATCH = 32  # pixels: twice the largest radius, and room for a blurred edge
 _SHIFTS = 3  # places of a template in a blob's window, across and down, a pixel apart
-_REACH = (_PATCH + _SHIFTS - 1) // 2  # half of the window
+_REACH = (_PATCH + _SHIFTS - 1) // 2
 _EDGE = 0.6  # share of the nearby contrast that a blob's pixels have
 _AROUND = 2.3  # pixels around a blob in which its blurred edge ends
-_XYZ = np.array([0.4124564, 0.3575761, 0.1804375, 0.2126729, 0.7151522, 0.0721750, 0.0193339,
-                 0.1191920, 0.9503041], np.float32).reshape(3, 3)  # of sRGB  # fmt: skip
+_XYZ = np.array([[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]])
 _Y, _X = np.mgrid[:SIZE, :SIZE].astype(np.float32)
 _PLANE = np.stack([np.ones(_X.size), _X.ravel() / SIZE, _Y.ravel() / SIZE], -1).astype(np.float32)
 _BORDER = np.flatnonzero(np.maximum(abs(2 * _X - SIZE + 1), abs(2 * _Y - SIZE + 1)) > SIZE - 4)
@@ -282,13 +281,10 @@ def _colour_name(colour: _Floats) -> str | None:
 
 
 def _lab(rgb: _Floats) -> _Floats:
-    """CIE Lab of sRGB colours [..., 3], their white (D65) as the reference.
-
-    Goes on beyond 0 and 255, so that an impossible colour is far from every possible one.
-    """
+    """CIE Lab, of the white D65, of sRGB colours [..., 3]; goes on beyond 0 and 255."""
     v = rgb / 255
     linear = np.where(v > 0.04045, ((np.maximum(v, 0) + 0.055) / 1.055) ** 2.4, v / 12.92)
-    xyz = linear @ _XYZ.T / _XYZ.sum(1)
+    xyz = linear @ _XYZ.T / _XYZ.sum(1)  # of sRGB
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1).astype(np.float32)

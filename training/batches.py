@@ -16,7 +16,7 @@ from janus_edge.shapes.scene import COLOURS, SHAPES, Scene
 
 #: Share of prompts that are made unconditional, so that guidance has something to steer from.
 DROPPED = 0.1
-_QUESTIONS = 6  # per picture
+_QUESTIONS = 8  # per picture
 _CONVERSATIONS = 0.25  # share of pictures whose questions follow one another
 _PATCH, _GRID = CONFIG.vision.patch_size, CONFIG.vision.grid
 
@@ -72,7 +72,7 @@ def paintings(
 
 
 def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Asking:
-    """Pictures with six questions each, most of them asked as if each were the first."""
+    """Pictures with eight questions each, most of them asked as if each were the first."""
     rng = np.random.default_rng([22, step])
     chosen = np.sort(rng.integers(0, len(scenes), size))
     begin = opening(tokenizer)

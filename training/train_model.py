@@ -1,4 +1,4 @@
-"""Stage 3: vision encoder, language model and heads, in both directions at once.
+"""Stage 3: aligners, language model and heads, in both directions at once.
 
     python training/train_model.py work/miniature [--steps 3000]
 
@@ -7,7 +7,9 @@ model.state.pt, model.log.jsonl and model.sheet.png there. ``finish.py`` then wr
 
 Each step trains on prompts with the codes of their pictures (the loss is on the codes; one prompt
 in ten is made unconditional as the runtime makes it) and on pictures with questions (the loss is on
-the answers). Two processes of one thread that share their gradients need three quarters of the time
+the answers). The VQ model and the vision encoder stay as they are: until the answers depend on the
+picture, which takes some hundred steps, their gradients are noise, and Muon makes full steps of
+noise. Two processes of one thread that share their gradients need three quarters of the time
 of one process with two threads.
 """
 
@@ -36,16 +38,17 @@ from janus_edge.atomic_file import written_aside
 from janus_edge.config import SpecialTokens
 from janus_edge.runtime.prompts import Tokenizer
 
-_PAINTED, _ASKED = 24, 6  # pictures per step in each direction
+_PAINTED, _ASKED = 24, 8  # pictures per step in each direction
 
 
 class Miniature(nn.Module):
-    """transformers' Janus with the losses of both directions; the VQ model stays as it is."""
+    """transformers' Janus with the losses of both directions; the encoders stay as they are."""
 
     def __init__(self, tokens: SpecialTokens) -> None:
         super().__init__()
         self.janus = janus(tokens)
         self.janus.model.vqmodel.requires_grad_(False)
+        self.janus.model.vision_model.requires_grad_(False)
         self.placeholder = tokens.image_placeholder
 
     def painting_loss(self, batch: Painting) -> Tensor:

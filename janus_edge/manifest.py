@@ -51,6 +51,17 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Derivation:
+    """The bundle that a quantised one was made from, by its digest.
+
+    ``calibration`` is the SHA-256 of the calibration file, None without one.
+    """
+
+    parent: str
+    calibration: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """Size in bytes and SHA-256 (hexadecimal) of a file of the bundle."""
 
@@ -73,6 +84,7 @@ class Manifest:
     tools: dict[str, str]
     parity: dict[str, Difference]
     files: dict[str, FileEntry] = field(default_factory=dict)
+    derivation: Derivation | None = None
 
     def __post_init__(self) -> None:
         for path in self.files:

@@ -1,7 +1,8 @@
 """The calibration file: what the inputs of a bundle's nodes were like, and how that was recorded.
 
 An ``.npz`` archive of plain arrays (no pickle). ``header`` is one JSON text, whose keys are those
-of ``CalibrationHeader``; the arrays of its i-th node, which has C channels:
+of ``CalibrationHeader``. A "node" is the input tensor of one or more nodes, by its name in the graph.
+The arrays of the i-th, which has C channels:
 
     i.counts           [2048] int64    i.channel_maximum  [C] float32
     i.channel_sum      [C] float64     i.channel_squares  [C] float64
@@ -75,7 +76,7 @@ class CalibrationHeader:
     """Schema version, what was calibrated with what, and the nodes.
 
     ``bundle_digest`` is the bundle's; ``tools`` are versions by name; ``options`` are the
-    command's, ``counts`` how many prompts, images, steps and rows by kind were run.
+    command's, ``counts`` how many items, prompts, pictures, questions and steps were run.
     """
 
     schema_version: int
@@ -106,6 +107,11 @@ class Calibration:
                 f"the calibration is of another bundle (digest {self.bundle_digest[:12]}, not "
                 f"{digest[:12]}); calibrate this bundle, or quantise the one that was calibrated"
             )
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the calibration data was run: ``done`` of ``items`` in the counts."""
+        return self.counts.get("done") == self.counts.get("items")
 
     def statistics(self, graph: str, node: str) -> InputStatistics:
         """The input of ``node``; raises InputError if it was not recorded."""

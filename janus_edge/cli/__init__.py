@@ -10,6 +10,7 @@ import click
 
 from janus_edge import __version__
 from janus_edge.cli.bundle_commands import info, verify
+from janus_edge.cli.calibrate_command import calibrate
 from janus_edge.cli.chat_command import chat
 from janus_edge.cli.demo_command import demo
 from janus_edge.cli.doctor_command import doctor
@@ -17,7 +18,9 @@ from janus_edge.cli.evaluate_command import evaluate
 from janus_edge.cli.export_command import export
 from janus_edge.cli.generate_command import generate
 from janus_edge.cli.parity_command import parity
+from janus_edge.cli.quantize_command import quantize
 from janus_edge.cli.reconstruct_command import reconstruct
+from janus_edge.cli.sensitivity_command import sensitivity
 from janus_edge.errors import JanusEdgeError
 
 
@@ -53,7 +56,8 @@ def cli() -> None:
 
 
 for _command in (
-    export, info, verify, generate, chat, reconstruct, parity, evaluate, doctor, demo,
+    export, info, verify, generate, chat, reconstruct, parity, evaluate, calibrate, quantize,
+    sensitivity, doctor, demo,
 ):  # fmt: skip
     cli.add_command(_command)
 

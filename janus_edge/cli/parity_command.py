@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from janus_edge.trace_file import ReferenceTrace
 
 
-@click.command(short_help="Compare a bundle with PyTorch.")
-@click.argument("reference", metavar="CHECKPOINT")
+#: Painted unless a prompt is given; another bundle is compared on several.
+_PROMPT = "a red fox sitting in fresh snow"
+
+
+@click.command(short_help="Compare a bundle with PyTorch, or with another bundle.")
+@click.argument("reference", metavar="REFERENCE")
 @click.argument("bundle", type=click.Path())
 @click.option(
-    "--prompt", default="a red fox sitting in fresh snow", show_default=True, help="What to paint."
-)
+    "--prompt", "prompts", multiple=True,
+    help=f"What to paint; '{_PROMPT}' if not given. Between bundles several times for several, "
+    "seven shipped ones if not given.",
+)  # fmt: skip
 @click.option(
     "--steps", type=click.IntRange(1), help="Codes to draw; all of a picture if not given."
 )
@@ -32,39 +38,83 @@ if TYPE_CHECKING:
 @click.option("--guidance-scale", default=5.0, show_default=True, help="1: no guidance.")
 @click.option("--temperature", default=1.0, show_default=True, help="0: no noise.")
 @click.option(
-    "--image", type=click.Path(), help="Input of the encoders; a shipped photograph if not given."
-)
+    "--image", "images", type=click.Path(), multiple=True,
+    help="Input of the encoders; a shipped photograph if not given. Between bundles several times "
+    "for several.",
+)  # fmt: skip
 @click.option(
     "--save-trace", type=click.Path(), help="Keep what PyTorch computed, to replay it elsewhere."
 )
+@click.option(
+    "--max-kl", type=float,
+    help="Between bundles: fail if the mean KL of guided image logits is larger, in nats.",
+)  # fmt: skip
+@click.option(
+    "--min-psnr", type=float, help="Between bundles: fail if the VQ decoder's PSNR is lower, in dB."
+)
+@click.option(
+    "--min-top1", type=click.FloatRange(0, 1),
+    help="Between bundles: fail if a smaller share of most probable codes agrees.",
+)  # fmt: skip
 @click.option(
     "--threads", default=0, help="Processor threads of the runtime; 0 takes one per core."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def parity(
-    reference: str, bundle: str, prompt: str, steps: int | None, seed: int, guidance_scale: float,
-    temperature: float, image: str | None, save_trace: str | None, threads: int, as_json: bool,
+    reference: str, bundle: str, prompts: tuple[str, ...], steps: int | None, seed: int,
+    guidance_scale: float, temperature: float, images: tuple[str, ...], save_trace: str | None,
+    max_kl: float | None, min_psnr: float | None, min_top1: float | None, threads: int,
+    as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare a BUNDLE with its CHECKPOINT in PyTorch, graph by graph and code by code.
+    """Compare a BUNDLE with its REFERENCE, graph by graph and code by code.
 
-    The generation is teacher-forced: every step follows the reference's codes. CHECKPOINT may also
-    be a trace that --save-trace wrote, which a machine without PyTorch can replay.
+    REFERENCE is its checkpoint in PyTorch, or a trace that --save-trace wrote, which a machine
+    without PyTorch can replay. The generation is teacher-forced: every step follows the reference's
+    codes.
 
+    REFERENCE may also be another bundle: a quantised bundle's float parent, say. Then the
+    divergence of the logits is measured, too, and nothing is asked of the figures but that they are
+    finite, unless --max-kl, --min-psnr or --min-top1 is given.
+
+    \b
     Example:  janus-edge parity deepseek-ai/Janus-Pro-1B janus-1b --steps 16
+    Example:  janus-edge parity janus-1b janus-1b-int8 --max-kl 0.05 --min-psnr 38
     """
+    context, bars = click.get_current_context(), ("max_kl", "min_psnr", "min_top1")
+    if _is_bundle(reference):
+        _refuse(context, ("save_trace",), "is for a checkpoint: a bundle can always be compared")
+        settings = {
+            "steps": steps, "seed": seed, "guidance_scale": guidance_scale,
+            "temperature": temperature, "images": images or None,
+            **({"prompts": prompts} if prompts else {}),
+        }  # fmt: skip
+        from janus_edge.cli.bundle_parity_report import report_bundles
+
+        values = dict(zip(bars, (max_kl, min_psnr, min_top1), strict=True))
+        report_bundles(reference, bundle, settings, values, threads=threads, as_json=as_json)
+        return
+    _refuse(context, bars, "is for another bundle: PyTorch is compared by fixed tolerances")
+    for name, several in (("prompt", prompts), ("image", images)):
+        if len(several) > 1:
+            raise InputError(f"--{name} is given {len(several)} times: PyTorch is asked for one")
     from janus_edge.runtime.pipeline import Janus
     from janus_edge.runtime.replay import replay
     from janus_edge.trace_file import ReferenceTrace
 
     with Janus.load(bundle, threads=threads) as janus:  # before minutes of PyTorch
         if reference.endswith(".npz"):
-            _refuse_settings(click.get_current_context())
+            settings_of_traces = (
+                "prompts", "steps", "seed", "guidance_scale", "temperature", "images", "save_trace",
+            )  # fmt: skip
+            _refuse(
+                context, settings_of_traces, "is for a checkpoint: a trace already has its settings"
+            )
             trace = ReferenceTrace.load(reference)
         else:
             if save_trace:
                 _check_target(Path(save_trace))
-            settings = (prompt, steps, seed, guidance_scale, temperature)
-            trace = _record(reference, image, *settings)
+            prompt, image = (*prompts, _PROMPT)[0], (*images, None)[0]
+            trace = _record(reference, image, prompt, steps, seed, guidance_scale, temperature)
             if save_trace:
                 trace.save(save_trace)
         with _bar("runtime", trace.steps) as progress:
@@ -79,12 +129,18 @@ def parity(
         raise ParityError(f"{bundle} does not agree with PyTorch: see the table; export it again")
 
 
-def _refuse_settings(context: click.Context) -> None:
-    """A trace has its settings in it: others beside it would be ignored."""
-    for name in ("prompt", "steps", "seed", "guidance_scale", "temperature", "image", "save_trace"):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is for a checkpoint: a trace already has its settings")
+def _is_bundle(reference: str) -> bool:
+    from janus_edge.bundle import MANIFEST
+
+    return (Path(reference) / MANIFEST).is_file()
+
+
+def _refuse(context: click.Context, names: tuple[str, ...], why: str) -> None:
+    """Options that would be ignored are errors."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and given is click.core.ParameterSource.COMMANDLINE:
+            raise InputError(f"{parameter.opts[0]} {why}")
 
 
 def _check_target(path: Path) -> None:

@@ -23,8 +23,8 @@ class Options:
     noise. Raises InputError for numbers that cannot be used.
     """
 
-    guidance_scales: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 7.0)
-    prompts: int = 40
+    guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0)
+    prompts: int = 25
     questions: int = 40
     scenes: int = 100
     seed: int = 0

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
 
 import onnx
 import torch
@@ -23,38 +20,8 @@ from janus_edge.export.trace import trace
 from janus_edge.export.weights import attach_weights, save_graph, weight_bytes
 from janus_edge.graphs import Graph, signature
 from janus_edge.manifest import SCHEMA_VERSION, GraphEntry, Manifest, Source, TableEntry
+from janus_edge.progress import Row, Task, silent
 from janus_edge.recipe import Recipe
-
-
-class Row(Protocol):
-    """One line of a progress display: what is being done, and how much of it."""
-
-    def state(self, text: str) -> None:
-        """Say what is being done now."""
-
-    def begin(self, total: int) -> None:
-        """Start counting to ``total`` bytes."""
-
-    def advance(self, done: int) -> None:
-        """``done`` more bytes are done."""
-
-
-#: Opens a line of progress by its name.
-Task = Callable[[str], AbstractContextManager[Row]]
-
-
-class _Silent:
-    """The row of nobody watching."""
-
-    def state(self, text: str) -> None:
-        pass
-
-    def begin(self, total: int) -> None:
-        pass
-
-    def advance(self, done: int) -> None:
-        pass
-
 
 #: In this order the checks of the heads find the hidden states of the language model's.
 _ORDER = (
@@ -80,7 +47,7 @@ def export_bundle(
     checked): it grows with the widest of them, not with the number of layers. Raises InputError when ``target`` exists (unless ``force``), ParityError when a
     graph differs from PyTorch beyond its tolerance; nothing is left behind then.
     """
-    task = task or (lambda _name: nullcontext(_Silent()))
+    task = task or silent
     with BundleWriter(target, force=force) as writer:
         (writer.folder / "graphs").mkdir()
         checker = GraphChecker(checkpoint, recipe.float_type)

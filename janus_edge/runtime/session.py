@@ -74,7 +74,9 @@ class OrtCpuBackend:
         """The session of ``graph``, opened (and its files verified) at the first call."""
         if graph not in self._sessions:
             path = self._bundle.graph(graph)
-            self._sessions[graph] = OrtSession(path, threads=self._threads)
+            self._sessions[graph] = OrtSession(
+                path, threads=self._threads, quantised=self._bundle.manifest.recipe.quantised
+            )
         return self._sessions[graph]
 
     def close(self) -> None:
@@ -83,19 +85,28 @@ class OrtCpuBackend:
 
 
 class OrtSession:
-    """A graph opened by ONNX Runtime's CPU provider."""
+    """A graph opened by ONNX Runtime's CPU provider; ``quantised`` if it may hold Q/DQ nodes."""
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, *, threads: int = 0, quantised: bool = False) -> None:
         ort = _onnxruntime()
         if threads < 0:
             raise InputError(f"threads must be at least 0, found {threads}")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        disabled = []
+        if quantised:
+            # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+            # fails on graphs of opset 21 and newer (seen with 1.31.1)
+            disabled = ["QDQPropagationTransformer"]
         self._ort, self._path = ort, path
         try:
             self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=disabled,
             )
         except Exception as failure:  # onnxruntime's exceptions have no common base but this
             raise BackendError(

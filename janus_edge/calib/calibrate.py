@@ -1,0 +1,176 @@
+"""Recording a calibration: the real loop on prompts and pictures, an item at a time.
+
+Each prompt is painted under guidance, so that conditional and unconditional rows, the prompt and
+early and late steps are seen as they will be; each picture is turned into codes and asked about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from janus_edge import __version__
+from janus_edge.bundle import Bundle
+from janus_edge.calib.calibration_file import Calibration
+from janus_edge.calib.recorder import RecordingBackend
+from janus_edge.errors import InputError
+from janus_edge.noise import check_seed
+from janus_edge.runtime.pipeline import Janus
+
+_SAVE_SECONDS = 60.0
+#: Rows of an input below which its range is a guess.
+_FEWEST_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How calibration data is run and what is kept of it.
+
+    ``fraction`` of the decoding steps is recorded. ``gram`` keeps X^T X of the language model's
+    inputs, for GPTQ (``statistics.py`` tells its memory). Raises InputError for numbers that cannot
+    be used.
+    """
+
+    fraction: float = 0.25
+    guidance_scale: float = 5.0
+    seed: int = 0
+    max_new_tokens: int = 32
+    row_limit: int = 256
+    gram: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise InputError(
+                f"the fraction of steps must be above 0 and at most 1, found {self.fraction}"
+            )
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A prompt to paint, or a picture; ``questions`` are about the one or the other."""
+
+    prompt: str | None
+    picture: Image.Image | None
+    questions: tuple[str, ...]
+
+
+def calibrate(
+    bundle: Bundle,
+    items: Sequence[Item],
+    target: str | Path,
+    options: Options = Options(),
+    *,
+    force: bool = False,
+    threads: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Calibration:
+    """Run ``items`` on a float bundle and write what its nodes read to ``target`` (.npz).
+
+    A recording that was interrupted goes on where it was, if bundle, items and options are the
+    same; a complete one is returned as it is. Raises InputError for a file of other data (unless
+    ``force``), a quantised bundle, too little data for some input, and values that are not finite.
+    """
+    if bundle.manifest.recipe.quantised:
+        raise InputError(f"{bundle.path}: is quantised already; calibrate its float parent")
+    if not items:
+        raise InputError("no prompt and no picture was given; pass at least one of each")
+    settings: dict[str, str | int | float | bool] = {**asdict(options), "items": _digest(items)}
+    backend = RecordingBackend(
+        bundle, fraction=options.fraction, seed=options.seed, row_limit=options.row_limit,
+        gram=options.gram, threads=threads,
+    )  # fmt: skip
+    counts = dict.fromkeys(
+        ("done", "prompts", "pictures", "questions", "steps", "recorded_steps"), 0
+    )
+    path = Path(target)
+    if path.exists() and not force:
+        before = Calibration.load(path)
+        before.check_bundle(bundle.digest)
+        if before.options != settings:
+            raise InputError(
+                f"{path}: holds a calibration with other data or options; choose another name or "
+                "pass --force"
+            )
+        if before.complete:
+            return before
+        backend.statistics, counts = before.graphs, dict(before.counts)
+        backend.steps, backend.recorded_steps = counts["steps"], counts["recorded_steps"]
+    counts["items"] = len(items)
+
+    def recorded() -> Calibration:
+        counts["steps"], counts["recorded_steps"] = backend.steps, backend.recorded_steps
+        tools = {
+            "janus-edge": __version__,
+            "onnxruntime": importlib.metadata.version("onnxruntime"),
+        }
+        return Calibration(bundle.digest, backend.statistics, tools, settings, dict(counts))
+
+    saved = time.monotonic()
+    with Janus(bundle, backend) as janus:
+        for number in range(counts["done"], len(items)):
+            progress(number, len(items))
+            phase = np.random.default_rng([67, options.seed, number]).random()
+            backend.begin(float(phase))
+            _run(janus, items[number], number, options, counts)
+            counts["done"] = number + 1
+            if time.monotonic() - saved > _SAVE_SECONDS and number + 1 < len(items):
+                recorded().save(path)
+                saved = time.monotonic()
+    progress(len(items), len(items))
+    found = recorded()
+    _check(found)
+    found.save(path)
+    return found
+
+
+def _run(janus: Janus, item: Item, number: int, options: Options, counts: dict[str, int]) -> None:
+    picture = item.picture
+    if item.prompt is not None:
+        painted = janus.generate(
+            item.prompt, seed=options.seed + number, guidance_scale=options.guidance_scale
+        )
+        picture = painted[0].image
+        counts["prompts"] += 1
+    if item.picture is not None or item.questions:
+        assert picture is not None
+        janus.encode(picture)
+        counts["pictures"] += 1
+    for question in item.questions:
+        janus.describe(picture, question, max_new_tokens=options.max_new_tokens)
+        counts["questions"] += 1
+
+
+def _check(found: Calibration) -> None:
+    """Every input was seen, and often enough."""
+    for graph, inputs in found.graphs.items():
+        for name, statistics in inputs.items():
+            if not statistics.count:
+                raise InputError(
+                    f"the input '{name}' of graph '{graph}' was never read: give at least one prompt "
+                    "to paint and one picture to ask about"
+                )
+            if statistics.count < _FEWEST_ROWS:
+                raise InputError(
+                    f"the input '{name}' of graph '{graph}' was read {statistics.count} times, which is "
+                    f"too little for a range (at least {_FEWEST_ROWS}): give more prompts and "
+                    "pictures, or a larger --fraction"
+                )
+
+
+def _digest(items: Sequence[Item]) -> str:
+    """SHA-256 of all texts and pixels, in their order."""
+    state = hashlib.sha256()
+    for item in items:
+        pixels = b"" if item.picture is None else item.picture.convert("RGB").tobytes()
+        for part in (item.prompt or "", str(len(item.questions)), *item.questions):
+            state.update(part.encode() + b"\0")
+        state.update(hashlib.sha256(pixels).digest())
+    return state.hexdigest()

@@ -1,0 +1,106 @@
+"""The built-in quantised recipes, and recipes from a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from janus_edge.errors import InputError
+from janus_edge.recipe import Recipe, Rule, Scheme
+from janus_edge.schema import from_dict, to_dict
+
+#: The heads decide between thousands of codes or words; the nearest-code search is never an operand.
+_HEADS = (Rule("image_head/*", None), Rule("text_head/*", None))
+
+_W8A8 = Scheme("int8", inputs="percentile", scaling="smooth")
+_INT8_BLOCKS = Scheme("int8", block=128)
+_INT4_BLOCKS = Scheme("int4", block=32, scaling="awq")
+
+#: name -> ordered rules. Convolutions have no weight-only form that a backend computes with.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "int8": (
+        *_HEADS,
+        Rule("vq_*/*", replace(_W8A8, scaling="none")),
+        Rule("*/*Conv", replace(_W8A8, scaling="none")),
+        Rule("*", _W8A8),
+    ),
+    "int8-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT8_BLOCKS)),
+    "int4-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT4_BLOCKS)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is changed in every rule that has the setting; None leaves it as it is."""
+
+    block: int | None = None
+    symmetric: bool | None = None
+    inputs: str | None = None
+    scaling: str | None = None
+    gptq: bool | None = None
+
+
+def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -> Recipe:
+    """A built-in recipe, or the one in the JSON file ``name`` (``write_recipe``'s), on a float type.
+
+    Raises InputError for a name that is unknown, a file that is no recipe, and changes that no rule
+    can take.
+    """
+    if name in RULES:
+        rules = RULES[name]
+    elif name.endswith(".json"):
+        rules = _read(Path(name))
+        name = Path(name).stem
+    else:
+        raise InputError(
+            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, or a .json file with one"
+        )
+    try:
+        changed = tuple(Rule(r.pattern, r.scheme and _changed(r.scheme, changes)) for r in rules)
+    except ValueError as invalid:
+        raise InputError(f"recipe '{name}': {invalid}") from invalid
+    return Recipe(name, float_type, changed)
+
+
+def write_recipe(path: Path, rules: tuple[Rule, ...]) -> None:
+    """Write rules as JSON, for editing and for ``quantised_recipe``."""
+    path.write_text(json.dumps({"rules": to_dict(rules)}, indent=1) + "\n", "utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    rules: tuple[Rule, ...]
+
+
+def _read(path: Path) -> tuple[Rule, ...]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as unreadable:
+        raise InputError(f"{path}: not a readable recipe ({unreadable})") from unreadable
+    rules = from_dict(_File, data, error=lambda why: InputError(f"{path}: {why}")).rules
+    if not any(rule.scheme for rule in rules):
+        raise InputError(f"{path}: no rule has a scheme, so nothing would be quantised")
+    return rules
+
+
+def _changed(scheme: Scheme, changes: Changes) -> Scheme:
+    """The scheme with those changes that concern its kind (blocked weights, or int8 inputs)."""
+    wanted: dict[str, Any] = {
+        "block": changes.block,
+        "symmetric": changes.symmetric,
+        "gptq": changes.gptq,
+        "inputs": changes.inputs,
+        "scaling": changes.scaling,
+    }
+    blocked = ("block", "symmetric", "gptq")
+    for key, value in wanted.items():
+        if value is None or (key in blocked and not scheme.block):
+            continue
+        if key == "inputs" and scheme.inputs is None:
+            continue
+        if key == "scaling" and scheme.scaling == "none" and value != "none":
+            continue
+        scheme = replace(scheme, **{key: value})
+    return scheme

@@ -1,0 +1,101 @@
+"""Rules over node names, the built-in recipes, and recipes from files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from janus_edge.calib.recipes import RULES, Changes, quantised_recipe, write_recipe
+from janus_edge.errors import InputError
+from janus_edge.recipe import Recipe, Rule, Scheme
+
+INT4 = Scheme("int4", 32)
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    recipe = Recipe("r", "float32", (
+        Rule("language_model/layers.0.*", None), Rule("language_model/*", INT4),
+    ))  # fmt: skip
+    assert recipe.scheme("language_model", "layers.0.mlp.up_proj/MatMul") is None
+    assert recipe.scheme("language_model", "layers.10.mlp.up_proj/MatMul") == INT4
+    assert recipe.scheme("vision_encoder", "layers.1/MatMul") is None
+    assert recipe.quantised
+    assert not Recipe("r", "float32", (Rule("*", None),)).quantised
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("int3", 32), "weights must be int8 or int4"),
+    (("int4", 48), "block must be 0, 32, 64 or 128"),
+    (("int4",), "need a block above 0"),
+    (("int8", 0, False), "need a block above 0"),
+    (("int8", 32, True, "maximum"), "block 0"),
+    (("int8", 0, True, "largest"), "inputs must be null or one of maximum"),
+    (("int8", 0, True, None, "smooth"), "smooth scaling is for int8 inputs"),
+    (("int8", 0, True, "maximum", "awq"), "awq scaling is for blocked weights"),
+    (("int8", 0, True, "maximum", "more"), "scaling must be one of none, smooth, awq"),
+])  # fmt: skip
+def test_schemes_that_contradict_themselves(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scheme(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_built_in_recipes(name: str) -> None:
+    """Heads stay in float, the language model's layers do not."""
+    recipe = quantised_recipe(name, "float16")
+    assert (recipe.name, recipe.float_type) == (name, "float16")
+    assert recipe.scheme("image_head", "vision_head/MatMul") is None
+    assert recipe.scheme("text_head", "lm_head/MatMul") is None
+    layer = recipe.scheme("language_model", "layers.3.self_attn.q_proj/MatMul")
+    assert layer is not None
+    assert (layer.inputs is None) == name.endswith("weight")
+    convolution = recipe.scheme("vq_decoder", "decoder.conv_in/Conv")
+    assert (convolution is None) == name.endswith("weight")
+    assert convolution is None or convolution.scaling == "none"
+
+
+def test_changes_reach_the_schemes_they_concern() -> None:
+    changed = quantised_recipe(
+        "int4-weight", "float32", Changes(64, False, "entropy", "none", True)
+    )
+    scheme = changed.scheme("language_model", "layers.0.mlp.up_proj/MatMul")
+    assert scheme == Scheme("int4", 64, symmetric=False, gptq=True)
+    changed = quantised_recipe("int8", "float32", Changes(64, False, "entropy", None, True))
+    scheme = changed.scheme("language_model", "layers.0.mlp.up_proj/MatMul")
+    assert scheme == Scheme("int8", inputs="entropy", scaling="smooth")
+    with pytest.raises(InputError, match="recipe 'int8': awq scaling is for blocked weights"):
+        quantised_recipe("int8", "float32", Changes(scaling="awq"))
+
+
+def test_a_recipe_in_a_file(tmp_path: Path) -> None:
+    """What is written is read back, and takes its name from the file."""
+    path = tmp_path / "mine.json"
+    rules = (Rule("*/first", None), Rule("*", INT4))
+    write_recipe(path, rules)
+    recipe = quantised_recipe(str(path), "float32")
+    assert recipe == Recipe("mine", "float32", rules)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("{", "not a readable recipe"),
+    ('{"rules": [{"pattern": "*"}]}', "missing key 'rules\\[0\\].scheme'"),
+    ('{"rules": [{"pattern": "*", "scheme": {"weights": "int4"}}]}', "need a block above 0"),
+    ('{"rules": [{"pattern": "*", "scheme": {"weights": "int8", "blocks": 32}}]}', "unknown key"),
+    ('{"rules": [{"pattern": "*", "scheme": null}]}', "nothing would be quantised"),
+])  # fmt: skip
+def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        quantised_recipe(str(path), "float32")
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_recipes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown recipe 'int9': choose one of int8, int8-weight"):
+        quantised_recipe("int9", "float32")
+    with pytest.raises(InputError, match="not a readable recipe"):
+        quantised_recipe(str(tmp_path / "absent.json"), "float32")
+    assert json.dumps(list(RULES)) == '["int8", "int8-weight", "int4-weight"]'

@@ -26,12 +26,16 @@ class Painting:
     """Rows of a prompt and its picture, padded on the right.
 
     ``ids`` int64 [B, S] where text is, ``codes`` int64 [B, S] where a code is and else -1,
-    ``targets`` int64 [B, S]: the code that a position foretells, or -100.
+    ``targets`` int64 [B, S]: the code that a position foretells, or -100. ``labels`` int64 [B, 256, 2]:
+    shape and colour of what each patch shows (0 none), ``fresh`` bool [B, 256]: where an object
+    begins, so that no patch before it tells what it is.
     """
 
     ids: Tensor
     codes: Tensor
     targets: Tensor
+    labels: Tensor
+    fresh: Tensor
 
 
 @dataclass
@@ -54,9 +58,11 @@ def paintings(
 ) -> Painting:
     """The prompts and codes [n, 256] of ``size`` scenes drawn for this step."""
     rng = np.random.default_rng([21, step])
-    rows = []
+    rows, labels = [], []
     for index in rng.integers(0, len(codes), size):
-        ids = painting_ids(tokenizer, scenes.scene(int(index)), rng)
+        shown = scenes.scene(int(index))
+        ids = painting_ids(tokenizer, shown, rng)
+        labels.append(patch_labels(shown)[:, :2])
         if rng.random() < DROPPED:
             ids = unconditional_ids(ids, tokenizer.special)
         rows.append((ids, codes[index]))
@@ -68,7 +74,8 @@ def paintings(
         batch[0, i, :start] = ids
         batch[1, i, start:stop] = own[:-1]
         batch[2, i, start - 1 : stop] = own
-    return Painting(*torch.from_numpy(batch))
+    shows = np.stack(labels)
+    return Painting(*map(torch.from_numpy, (*batch, shows, fresh_patches(shows[..., 0] > 0))))
 
 
 def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Asking:
@@ -107,6 +114,13 @@ def _row(
         ids += own
         targets += [-100] * (len(before) - 1) + answer + [-100]
     return ids, targets, blocks, positions
+
+
+def fresh_patches(covered: np.ndarray) -> np.ndarray:
+    """Of patches bool [n, 256] that show an object, those without one left of them or above."""
+    grid = np.pad(covered.reshape(-1, _GRID, _GRID), ((0, 0), (1, 0), (1, 1)))
+    known = grid[:, 1:, :-2] | grid[:, :-1, :-2] | grid[:, :-1, 1:-1] | grid[:, :-1, 2:]
+    return covered & ~known.reshape(covered.shape)
 
 
 def patch_labels(shown: Scene) -> np.ndarray:

@@ -13,6 +13,7 @@ import text
 import torch
 from muon import Muon, orthogonal
 from run import Run
+from scipy import ndimage
 
 from janus_edge.runtime.prompts import Tokenizer, question_ids, unconditional_ids
 from janus_edge.shapes.scene import COLOURS, SHAPES
@@ -96,6 +97,26 @@ def test_patch_labels(scenes: dataset.Scenes) -> None:
             item.colour,
             1,
         )
+
+
+def test_where_objects_begin(scenes: dataset.Scenes, tokenizer: Tokenizer) -> None:
+    """Every object begins somewhere: its first patch in the order of the codes, and no inner one."""
+    codes = np.zeros((len(scenes), 256), np.uint16)
+    batch = batches.paintings(scenes, codes, tokenizer, 5, 20)
+    drawn = np.random.default_rng([21, 5]).integers(0, len(codes), 20)
+    covered = (batch.labels[..., 0] > 0).numpy()
+    for row, index in enumerate(drawn):
+        labels = batches.patch_labels(scenes.scene(int(index)))
+        assert (batch.labels[row].numpy() == labels[:, :2]).all()
+        fresh = batch.fresh[row].numpy().reshape(16, 16)
+        grid = covered[row].reshape(16, 16)
+        islands, count = ndimage.label(grid, np.ones((3, 3)))
+        for island in range(1, count + 1):
+            rows, columns = np.nonzero(islands == island)
+            assert fresh[rows[0], columns[0]]
+        for y, x in np.argwhere(grid & ~fresh).tolist():
+            before = [(y, x - 1), (y - 1, x - 1), (y - 1, x), (y - 1, x + 1)]
+            assert any(grid[a, b] for a, b in before if a >= 0 and 0 <= b < 16)
 
 
 def test_orthogonal_updates() -> None:

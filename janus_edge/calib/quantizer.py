@@ -3,7 +3,9 @@
     W [K, N]          ->  DequantizeLinear(W.quantized, W.scale)
     X (scheme.inputs) ->  DequantizeLinear(QuantizeLinear(X, X.scale))
 
-Standard ONNX, so that ONNX Runtime and TensorRT read the same file. Weights pass through memory one
+Every node has a pair of its own before it, though others read the same input: ONNX Runtime 1.31 fuses
+a signed pair only into a single reader. Every int8 zero point is written out, which its exact
+products on x86 ask for (``session.x64quantprecision``). Standard ONNX, so that ONNX Runtime and TensorRT read the same file. Weights pass through memory one
 at a time (those of one input together, while factors for it are sought).
 """
 
@@ -118,8 +120,8 @@ class GraphQuantizer:
                     if operand.input not in scales:
                         scales.add(operand.input)
                         tensors += self._input_tensors(operand, scheme, tensor.data_type, writer)
-                        before += _input_nodes(operand.input)
-                    node.input[0] = f"{operand.input}.dequantized"
+                    before += _input_nodes(operand)
+                    node.input[0] = before[-1].output[0]
             for name, tensor in self._tensors.items():
                 tensors.append(self._kept(name, tensor, writer))
                 progress(4 * int(np.prod(tensor.dims, dtype=np.int64)))
@@ -256,15 +258,23 @@ def _weight_tensors(
         writer.integers(f"{name}.quantized", weight.values, weight.bits),
         writer.floats(f"{name}.scale", scales, original.data_type),
     ]
-    if weight.zero_points is not None:
-        tensors.append(writer.integers(f"{name}.zero_point", weight.zero_points, weight.bits))
+    zeros = _zero_points(weight)
+    if zeros is not None:
+        tensors.append(writer.integers(f"{name}.zero_point", zeros, weight.bits))
     return tensors
+
+
+def _zero_points(weight: QuantizedWeight) -> NDArray[np.int8] | None:
+    """Those of the weight; zeros for symmetric int8, none for symmetric int4."""
+    if weight.zero_points is None and weight.bits == 8:
+        return np.zeros(weight.scales.shape, np.int8)
+    return weight.zero_points
 
 
 def _weight_node(weight: QuantizedWeight, operand: Operand) -> onnx.NodeProto:
     name = operand.weight
     inputs = [f"{name}.quantized", f"{name}.scale"]
-    if weight.zero_points is not None:
+    if _zero_points(weight) is not None:
         inputs.append(f"{name}.zero_point")
     blocked = {"block_size": weight.block} if weight.block else {}
     return helper.make_node(
@@ -273,15 +283,16 @@ def _weight_node(weight: QuantizedWeight, operand: Operand) -> onnx.NodeProto:
     )  # fmt: skip
 
 
-def _input_nodes(name: str) -> list[onnx.NodeProto]:
-    parameters = [f"{name}.scale", f"{name}.zero_point"]
+def _input_nodes(operand: Operand) -> list[onnx.NodeProto]:
+    parameters = [f"{operand.input}.scale", f"{operand.input}.zero_point"]
+    stem = f"{operand.node}/input"
     return [
         helper.make_node(
-            "QuantizeLinear", [name, *parameters], [f"{name}.quantized"],
-            name=f"{name}/QuantizeLinear",
+            "QuantizeLinear", [operand.input, *parameters], [f"{stem}.quantized"],
+            name=f"{stem}/QuantizeLinear",
         ),
         helper.make_node(
-            "DequantizeLinear", [f"{name}.quantized", *parameters], [f"{name}.dequantized"],
-            name=f"{name}/DequantizeLinear",
+            "DequantizeLinear", [f"{stem}.quantized", *parameters], [f"{stem}.dequantized"],
+            name=f"{stem}/DequantizeLinear",
         ),
     ]  # fmt: skip

@@ -98,6 +98,8 @@ class OrtSession:
         if quantised:
             # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+            # products of 8-bit integers saturate on x86 without VNNI unless this is asked for
+            options.add_session_config_entry("session.x64quantprecision", "1")
             # fails on graphs of opset 21 and newer (seen with 1.31.1)
             disabled = ["QDQPropagationTransformer"]
         self._ort, self._path = ort, path

@@ -7,21 +7,22 @@ early and late steps are seen as they will be; each picture is turned into codes
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
+import onnxruntime
 from PIL import Image
 
 from janus_edge import __version__
 from janus_edge.bundle import Bundle
 from janus_edge.calib.calibration_file import Calibration
 from janus_edge.calib.recorder import RecordingBackend
+from janus_edge.calib.statistics import InputStatistics
 from janus_edge.errors import InputError
 from janus_edge.noise import check_seed
+from janus_edge.runtime.image_processing import load_image
 from janus_edge.runtime.pipeline import Janus
 
 _SAVE_SECONDS = 60.0
@@ -33,9 +34,9 @@ _FEWEST_ROWS = 32
 class Options:
     """How calibration data is run and what is kept of it.
 
-    ``fraction`` of the decoding steps is recorded. ``gram`` keeps X^T X of the language model's
-    inputs, for GPTQ (``statistics.py`` tells its memory). Raises InputError for numbers that cannot
-    be used.
+    ``fraction`` of the decoding steps is recorded. ``gram`` keeps X^T X of every linear layer's
+    input, for GPTQ (``statistics.py`` tells its memory: 6 GB at the 1B's dimensions). Raises
+    InputError for numbers that cannot be used.
     """
 
     fraction: float = 0.25
@@ -55,11 +56,18 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A prompt to paint, or a picture; ``questions`` are about the one or the other."""
+    """A prompt to paint, or a picture or its file; ``questions`` are about the one or the other.
+
+    Files are opened one at a time. Raises InputError for both, or for neither.
+    """
 
     prompt: str | None
-    picture: Image.Image | None
+    picture: Image.Image | Path | None
     questions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.picture is None):
+            raise InputError("an item of calibration data is a prompt or a picture; give one")
 
 
 def calibrate(
@@ -70,13 +78,15 @@ def calibrate(
     *,
     force: bool = False,
     threads: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[float, int], None] = lambda done, total: None,
 ) -> Calibration:
     """Run ``items`` on a float bundle and write what its nodes read to ``target`` (.npz).
 
     A recording that was interrupted goes on where it was, if bundle, items and options are the
-    same; a complete one is returned as it is. Raises InputError for a file of other data (unless
-    ``force``), a quantised bundle, too little data for some input, and values that are not finite.
+    same; a complete one is returned as it is. ``progress`` takes items done, a part of one
+    included, and all of them. Raises InputError for a file of other data (unless ``force``), a
+    picture that cannot be read, a quantised bundle, too little data for some input, and values that
+    are not finite.
     """
     if bundle.manifest.recipe.quantised:
         raise InputError(f"{bundle.path}: is quantised already; calibrate its float parent")
@@ -101,6 +111,8 @@ def calibrate(
             )
         if before.complete:
             return before
+        if _names(before.graphs) != _names(backend.statistics) or counts.keys() - before.counts:
+            raise InputError(f"{path}: lacks inputs or counts of this bundle; pass --force")
         backend.statistics, counts = before.graphs, dict(before.counts)
         backend.steps, backend.recorded_steps = counts["steps"], counts["recorded_steps"]
     counts["items"] = len(items)
@@ -109,17 +121,20 @@ def calibrate(
         counts["steps"], counts["recorded_steps"] = backend.steps, backend.recorded_steps
         tools = {
             "janus-edge": __version__,
-            "onnxruntime": importlib.metadata.version("onnxruntime"),
+            "onnxruntime": onnxruntime.__version__,
         }
         return Calibration(bundle.digest, backend.statistics, tools, settings, dict(counts))
+
+    def tell(part: float) -> None:
+        progress(counts["done"] + part, len(items))
 
     saved = time.monotonic()
     with Janus(bundle, backend) as janus:
         for number in range(counts["done"], len(items)):
-            progress(number, len(items))
-            phase = np.random.default_rng([67, options.seed, number]).random()
-            backend.begin(float(phase))
-            _run(janus, items[number], number, options, counts)
+            tell(0)
+            backend.begin(number)
+            _run(janus, items[number], number, options, counts, tell)
+            backend.end()
             counts["done"] = number + 1
             if time.monotonic() - saved > _SAVE_SECONDS and number + 1 < len(items):
                 recorded().save(path)
@@ -131,13 +146,17 @@ def calibrate(
     return found
 
 
-def _run(janus: Janus, item: Item, number: int, options: Options, counts: dict[str, int]) -> None:
+def _run(
+    janus: Janus, item: Item, number: int, options: Options, counts: dict[str, int],
+    tell: Callable[[float], None],
+) -> None:  # fmt: skip
+    """Paint, encode and ask; ``tell`` takes the share of the picture that is painted."""
     picture = item.picture
     if item.prompt is not None:
-        painted = janus.generate(
-            item.prompt, seed=options.seed + number, guidance_scale=options.guidance_scale
-        )
-        picture = painted[0].image
+        seed, scale = _noise_seed(options.seed, number), options.guidance_scale
+        for step in janus.generate_steps(item.prompt, seed=seed, guidance_scale=scale):
+            tell(step.step / step.total)
+            picture = step.pictures[0].image if step.pictures else None
         counts["prompts"] += 1
     if item.picture is not None or item.questions:
         assert picture is not None
@@ -146,6 +165,15 @@ def _run(janus: Janus, item: Item, number: int, options: Options, counts: dict[s
     for question in item.questions:
         janus.describe(picture, question, max_new_tokens=options.max_new_tokens)
         counts["questions"] += 1
+
+
+def _noise_seed(seed: int, number: int) -> int:
+    """A seed above those of evaluations, whose pictures must not begin as the calibration's."""
+    return (1 << 63) + (seed * 1_000_003 + number) % (1 << 63)
+
+
+def _names(graphs: dict[str, dict[str, InputStatistics]]) -> dict[str, set[str]]:
+    return {graph: set(inputs) for graph, inputs in graphs.items()}
 
 
 def _check(found: Calibration) -> None:
@@ -169,8 +197,9 @@ def _digest(items: Sequence[Item]) -> str:
     """SHA-256 of all texts and pixels, in their order."""
     state = hashlib.sha256()
     for item in items:
-        pixels = b"" if item.picture is None else item.picture.convert("RGB").tobytes()
-        for part in (item.prompt or "", str(len(item.questions)), *item.questions):
+        picture = None if item.picture is None else load_image(item.picture)
+        what = item.prompt if picture is None else f"{picture.size}"
+        for part in (what or "", str(len(item.questions)), *item.questions):
             state.update(part.encode() + b"\0")
-        state.update(hashlib.sha256(pixels).digest())
+        state.update(hashlib.sha256(picture.tobytes() if picture else b"").digest())
     return state.hexdigest()

@@ -177,8 +177,8 @@ class Calibration:
 
 def _arrays_of(recorded: InputStatistics) -> dict[str, NDArray[Any]]:
     arrays = {"counts": recorded.histogram.counts}
-    for name in _ARRAYS.keys() - arrays.keys():
-        array = getattr(recorded, name)
+    for name in _ARRAYS:  # in the table's order, so that equal recordings are equal files
+        array = None if name in arrays else getattr(recorded, name)
         if array is not None:
             arrays[name] = array
     return arrays

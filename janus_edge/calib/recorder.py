@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from janus_edge.calib.operands import load_graph, operands_of
 from janus_edge.calib.statistics import InputStatistics
 from janus_edge.errors import BackendError, InputError
 from janus_edge.graphs import Graph
-from janus_edge.runtime.session import Call, OrtCpuBackend, Session
+from janus_edge.runtime.session import Call, OrtCpuBackend, Session, check_version
 
 Array = NDArray[Any]
 #: input tensor -> its statistics
@@ -27,9 +28,11 @@ class RecordingBackend:
 
     ``statistics[graph][tensor]`` grows while the graphs run; nodes that read one tensor share its
     statistics. Of a picture's decoding steps, and of the head's calls that follow, the share
-    ``fraction`` is recorded, evenly spaced; every other call is recorded whole. ``steps`` and
-    ``recorded_steps`` count them. Rows must be of equal length, as those of one prompt are: a
-    pad's values would count like a token's. Raises InputError for values that are not finite.
+    ``fraction`` is recorded: of every 1 / ``fraction`` steps one, at a place that is drawn from
+    ``seed``, since a fixed stride would meet the same columns of every row of a picture. Every
+    other call is recorded whole. ``steps`` and ``recorded_steps`` count them. ``gram`` is for
+    linear layers alone. Raises InputError for values that are not finite, and for rows of unequal
+    length, of which the pads would count like tokens: give one prompt at a time.
     """
 
     def __init__(
@@ -43,7 +46,8 @@ class RecordingBackend:
         threads: int = 0,
     ) -> None:
         self._plain = OrtCpuBackend(bundle, threads=threads)
-        self._bundle, self._threads, self._fraction = bundle, threads, fraction
+        check_version(ort.__version__)
+        self._bundle, self._threads, self._fraction, self._seed = bundle, threads, fraction, seed
         self.float_dtype = self._plain.float_dtype
         self.statistics: dict[str, Inputs] = {}
         for graph in Graph:
@@ -52,14 +56,14 @@ class RecordingBackend:
                 self.statistics[graph.value] = {
                     name: InputStatistics(
                         o.channels, axis=o.axis, row_limit=row_limit, seed=seed,
-                        gram=gram and graph in (Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD),
+                        gram=gram and o.axis == -1,
                     )
                     for name, o in inputs.items()
                 }  # fmt: skip
         self._sessions: dict[Graph, Session] = {}
-        self._phase = 0.0
         self._recording = True
         self.steps = self.recorded_steps = 0
+        self.begin(0)
 
     def session(self, graph: Graph) -> Session:
         """The recording session of ``graph``, or a plain one where nothing can be quantised."""
@@ -76,19 +80,36 @@ class RecordingBackend:
         self._plain.close()
         self._sessions.clear()
 
-    def begin(self, phase: float) -> None:
-        """Start an item of calibration data; ``phase`` in [0, 1) shifts which steps are recorded."""
-        self._phase = phase
+    def begin(self, number: int) -> None:
+        """Start item ``number`` of the calibration data, which chooses the steps recorded of it."""
+        self._rng = np.random.default_rng([67, self._seed, number])
+        self._progress, self._due = 0.0, float(self._rng.random())
+
+    def end(self) -> None:
+        """End an item: add up what waits, so that a recording may stop and go on between two.
+
+        Sums in float32 depend on their grouping.
+        """
+        for inputs in self.statistics.values():
+            for statistics in inputs.values():
+                _ = statistics.gram
 
     def wanted(self, graph: Graph, inputs: Mapping[str, Array]) -> bool:
         """Whether the call that is about to run is recorded."""
         if graph is Graph.LANGUAGE_MODEL:
             self._recording = True
             rows, new, _ = inputs["inputs_embeds"].shape
+            lengths = inputs["past_lengths"]
+            if lengths.min() != lengths.max():
+                raise InputError(
+                    f"graph '{graph.value}': rows of {lengths.min()} to {lengths.max()} tokens in "
+                    "one call, so that pads were recorded; record one prompt at a time"
+                )
             if new == 1 and rows > 1:  # an answer has one row, and few steps: all are recorded
-                self._phase += self._fraction
-                self._recording = self._phase >= 1
-                self._phase %= 1
+                self._progress += self._fraction
+                self._recording = self._progress >= self._due
+                if self._recording:
+                    self._due = math.floor(self._due) + 1 + float(self._rng.random())
                 self.steps += 1
                 self.recorded_steps += self._recording
         if graph in (Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.TEXT_HEAD):
@@ -103,11 +124,13 @@ class _RecordingSession:
         self, backend: RecordingBackend, bundle: Bundle, graph: Graph, inputs: Inputs, threads: int
     ) -> None:
         self._backend, self._graph, self._inputs = backend, graph, inputs
-        path = bundle.graph(graph)
+        self._path = path = bundle.graph(graph)
         model = load_graph(path)
-        own = {i.name for i in model.graph.input}
-        self._given = [name for name in inputs if name in own]
-        self._made = [name for name in inputs if name not in own]
+        read = {port.name for port in model.graph.input}
+        written = {port.name for port in model.graph.output}
+        self._given = [name for name in inputs if name in read]
+        self._written = [name for name in inputs if name in written]
+        self._made = [name for name in inputs if name not in read | written]
         for name in self._made:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
         options = ort.SessionOptions()
@@ -134,27 +157,32 @@ class _RecordingSession:
         kept = (dict(inputs), dict(outputs))
 
         def call() -> None:
-            given = kept[0]
+            given, own = kept
             if not self._backend.wanted(self._graph, given):
-                self._session.run_with_iobinding(plain)
+                self._run(plain)
                 return
             for name in self._given:  # before the graph writes its cache
                 self._add(name, given[name])
-            self._session.run_with_iobinding(recording)
+            self._run(recording)
+            for name in self._written:
+                self._add(name, own[name])
             found = recording.get_outputs()[len(outputs) :]
             for name, value in zip(self._made, found, strict=True):
                 self._add(name, value.numpy())
 
         return call
 
+    def _run(self, binding: ort.IOBinding) -> None:
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as failure:  # as above
+            raise BackendError(f"{self._path}: failed while recording ({failure})") from failure
+
     def _add(self, name: str, values: Array) -> None:
         try:
             self._inputs[name].add(values)
         except InputError as wrong:
-            raise InputError(
-                f"graph '{self._graph.value}', tensor '{name}': {wrong}; calibrate a float32 bundle "
-                "and check it with `janus-edge parity`"
-            ) from wrong
+            raise InputError(f"graph '{self._graph.value}', tensor '{name}': {wrong}") from wrong
 
     def _binding(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> ort.IOBinding:
         binding = self._session.io_binding()

@@ -12,8 +12,6 @@ from janus_edge.cli.console import print_json, progress_bar
 from janus_edge.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from janus_edge.calib.calibrate import Item
 
 #: Asked about every picture that comes without questions of its own.
@@ -21,6 +19,8 @@ _QUESTIONS = ("Describe this image.", "What is the main subject, and what is aro
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 #: The space of seeds in which neither training nor evaluation draws scenes.
 _SCENES = 71
+#: A seed of prompts above those that an evaluation takes.
+_PROMPTS = 1 << 32
 
 
 @click.command(short_help="Record what layers see, for INT8 and INT4.")
@@ -87,7 +87,7 @@ def _items(miniature: bool, prompts: str | None, images: str | None, limit: int)
         return _shapes(limit)
     asked = () if images else _QUESTIONS[:1]  # what was painted stands in for images
     items = [Item(text, None, asked) for text in _prompts(prompts)[:limit]]
-    return items + [Item(None, _open(path), _QUESTIONS) for path in _images(images)[:limit]]
+    return items + [Item(None, path, _QUESTIONS) for path in _images(images)[:limit]]
 
 
 def _prompts(path: str | None) -> list[str]:
@@ -116,12 +116,6 @@ def _images(folder: str | None) -> list[Path]:
     return found
 
 
-def _open(path: Path) -> Image.Image:
-    from janus_edge.runtime.image_processing import load_image
-
-    return load_image(path)
-
-
 def _shapes(limit: int) -> list[Item]:
     """Prompts of every category and as many drawn scenes, each with questions of several kinds."""
     import numpy as np
@@ -134,7 +128,7 @@ def _shapes(limit: int) -> list[Item]:
     from janus_edge.shapes.scene import random_scene
 
     each = -(-limit // len(CATEGORIES))
-    rows = zip(*(prompts(c, each, _SCENES) for c in CATEGORIES), strict=True)
+    rows = zip(*(prompts(c, each, _PROMPTS) for c in CATEGORIES), strict=True)
     items = [Item(p.text, None, ()) for row in rows for p in row][:limit]
     for index in range(limit):
         rng = np.random.default_rng([_SCENES, index])

@@ -15,7 +15,7 @@ from janus_edge.calib import calibrate as module
 from janus_edge.calib.bundle_quantizer import quantise_bundle
 from janus_edge.calib.calibrate import Item, Options, calibrate
 from janus_edge.calib.calibration_file import Calibration
-from janus_edge.calib.recipes import quantised_recipe
+from janus_edge.calib.recipes import Changes, quantised_recipe
 from janus_edge.errors import InputError
 
 GREY = Image.new("RGB", (40, 30), (90, 120, 60))
@@ -97,6 +97,17 @@ def test_an_interrupted_run_goes_on(
             assert (array == found[name]).all(), name
 
 
+def test_saving_leaves_no_trace(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved after every item or at the end alone, the files are equal: sums keep their grouping."""
+    items, options = (*ITEMS[:2], *ITEMS[:2], *ITEMS), replace(OPTIONS, fraction=1.0)
+    for name, seconds in (("often", 0.0), ("once", 1e9)):
+        monkeypatch.setattr(module, "_SAVE_SECONDS", seconds)
+        calibrate(Bundle.open(tiny_bundle), items, tmp_path / name, options)
+    assert (tmp_path / "often").read_bytes() == (tmp_path / "once").read_bytes()
+
+
 def test_a_complete_one_is_kept(
     whole: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,3 +139,52 @@ def test_what_cannot_be_calibrated(
     quantised, _ = quantise_bundle(bundle, tmp_path / "q", int8, whole)
     with pytest.raises(InputError, match="is quantised already; calibrate its float parent"):
         calibrate(quantised, ITEMS, path)
+
+
+def test_an_item_is_a_prompt_or_a_picture() -> None:
+    for prompt, picture in ((None, None), ("a fox", GREY)):
+        with pytest.raises(InputError, match="is a prompt or a picture; give one"):
+            Item(prompt, picture, ())
+
+
+def test_files_are_pictures(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A picture's file is the same data as the picture, and is read before anything is run."""
+    GREY.save(tmp_path / "grey.png")
+    bundle, file = Bundle.open(tiny_bundle), Item(None, tmp_path / "grey.png", QUESTIONS)
+    painted = replace(ITEMS[0], questions=QUESTIONS[:1])
+    made = calibrate(bundle, (painted, ITEMS[2]), tmp_path / "c.npz", OPTIONS)
+    assert calibrate(bundle, (painted, file), tmp_path / "c.npz", OPTIONS).counts == made.counts
+    absent = Item(None, tmp_path / "absent.png", ())
+    with pytest.raises(InputError, match=r"absent\.png: no such image file"):
+        calibrate(bundle, (painted, absent), tmp_path / "d.npz", OPTIONS)
+
+
+def test_progress_within_an_item(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A picture takes minutes on a large model: its steps are told, and they never go back."""
+    told: list[tuple[float, int]] = []
+    items = (replace(ITEMS[0], questions=QUESTIONS[:1]), ITEMS[2])
+    calibrate(
+        Bundle.open(tiny_bundle), items, tmp_path / "c.npz", OPTIONS,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == ((0, 2), (2, 2))
+    assert len(told) > 10
+
+
+def test_a_partial_file_of_other_inputs(whole: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """What lacks an input cannot be gone on with."""
+    found = Calibration.load(whole)
+    graphs = {g: dict(inputs) for g, inputs in found.graphs.items()}
+    graphs["vq_decoder"].popitem()
+    counts = {**found.counts, "done": 1}
+    replace(found, graphs=graphs, counts=counts).save(tmp_path / "c.npz")
+    with pytest.raises(InputError, match="lacks inputs or counts of this bundle; pass --force"):
+        calibrate(Bundle.open(tiny_bundle), ITEMS, tmp_path / "c.npz", OPTIONS)
+
+
+def test_gptq_of_every_linear_layer(whole: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """``gram`` serves whatever a recipe may quantise with GPTQ, the vision encoder included."""
+    recipe = quantised_recipe("int4-weight", "float32", Changes(gptq=True, scaling="none"))
+    _, reports = quantise_bundle(Bundle.open(tiny_bundle), tmp_path / "q", recipe, whole)
+    assert {report.graph for report in reports} == {"vision_encoder", "language_model"}

@@ -6,7 +6,7 @@
     ├── BundleError               4   a bundle that is missing, damaged, altered or hostile
     │   └── BundleVersionError    4   a bundle written by a newer janus-edge
     ├── ExportError               5   a graph that could not be exported
-    │   └── ParityError           6   a graph that differs from PyTorch beyond its tolerance
+    │   └── ParityError           6   a graph or bundle that is too far from its reference
     ├── CapacityError             7   a prompt or conversation that does not fit the KV cache
     ├── BackendError              8   a graph that this machine cannot run
     └── DependencyError           9   an optional package that is not installed
@@ -55,7 +55,7 @@ class ExportError(JanusEdgeError):
 
 
 class ParityError(ExportError):
-    """A graph whose results differ from PyTorch by more than its tolerance."""
+    """A graph too far from PyTorch, or a bundle too far from its float parent."""
 
     exit_code = 6
 

@@ -16,9 +16,6 @@ Row 0 of a step is conditional, row 1 unconditional; every step follows the refe
 from __future__ import annotations
 
 import json
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_edge.archive import read_archive
 from janus_edge.atomic_file import written_aside
 from janus_edge.errors import InputError
 from janus_edge.schema import from_dict, to_dict
@@ -49,12 +47,6 @@ SHAPES = {
     "steps.logits": ("S", "2", "K"),
     "steps.image_codes": ("S",),
 }
-
-#: What reading an archive that is damaged was seen to raise, and related types.
-_DAMAGE = (
-    OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, RuntimeError,
-    NotImplementedError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +83,15 @@ class ReferenceTrace:
     @classmethod
     def load(cls, path: str | Path) -> ReferenceTrace:
         """Read an archive; raises InputError for anything that is not a whole trace."""
-        try:
-            # numpy leaves a file that it opened itself open when the archive is damaged
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            described = json.loads(str(arrays["meta"])) if "meta" in arrays else None
-        except _DAMAGE as invalid:
-            raise InputError(
-                f"{path}: not a reference trace ({invalid}); record it again"
-            ) from invalid
-        missing = [name for name in ("meta", *SHAPES) if name not in arrays]
+        arrays, described = read_archive(path, "meta", "reference trace")
+        missing = [] if described is not None else ["meta"]
+        missing += [name for name in SHAPES if name not in arrays]
         if missing:
             raise InputError(f"{path}: has no array '{missing[0]}'; record the trace again")
 
         def error(message: str) -> InputError:
             return InputError(f"{path}: {message}; record the trace again")
 
-        del arrays["meta"]
         meta = from_dict(TraceMeta, described, error=error)
         if meta.schema_version != SCHEMA_VERSION:
             raise error(

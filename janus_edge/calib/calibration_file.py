@@ -16,9 +16,6 @@ recorded with, which ``check_bundle`` guards.
 from __future__ import annotations
 
 import json
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_edge.archive import read_archive
 from janus_edge.atomic_file import written_aside
 from janus_edge.calib.histogram import BINS, Histogram
 from janus_edge.calib.statistics import InputStatistics
@@ -34,12 +32,6 @@ from janus_edge.errors import InputError
 from janus_edge.schema import from_dict, to_dict
 
 SCHEMA_VERSION = 1
-
-#: What reading an archive that is damaged was seen to raise, as in trace_file.py.
-_DAMAGE = (
-    OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, RuntimeError,
-    NotImplementedError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error, struct.error,
-)  # fmt: skip
 
 #: The arrays of a node: dtype, and shape in the symbols of the module's table.
 _ARRAYS = {
@@ -144,15 +136,7 @@ class Calibration:
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
         """Read an archive; raises InputError for anything that is not a whole calibration."""
-        try:
-            # numpy leaves a file that it opened itself open when the archive is damaged
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            described = json.loads(str(arrays.pop("header"))) if "header" in arrays else None
-        except _DAMAGE as invalid:
-            raise InputError(
-                f"{path}: not a calibration file ({invalid}); record it again"
-            ) from invalid
+        arrays, described = read_archive(path, "header", "calibration file")
 
         def error(message: str) -> InputError:
             return InputError(f"{path}: {message}; calibrate again")

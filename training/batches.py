@@ -14,8 +14,6 @@ from torch import Tensor
 from janus_edge.runtime.prompts import Tokenizer, unconditional_ids
 from janus_edge.shapes.scene import COLOURS, SHAPES, Scene
 
-#: Share of prompts that are made unconditional, so that guidance has something to steer from.
-DROPPED = 0.1
 _QUESTIONS = 8  # per picture
 _CONVERSATIONS = 0.25  # share of pictures whose questions follow one another
 _PATCH, _GRID = CONFIG.vision.patch_size, CONFIG.vision.grid
@@ -23,12 +21,12 @@ _PATCH, _GRID = CONFIG.vision.patch_size, CONFIG.vision.grid
 
 @dataclass
 class Painting:
-    """Rows of a prompt and its picture, padded on the right.
+    """Rows of a prompt and its picture, padded on the right; P prompts, then U unconditional ones.
 
-    ``ids`` int64 [B, S] where text is, ``codes`` int64 [B, S] where a code is and else -1,
-    ``targets`` int64 [B, S]: the code that a position foretells, or -100. ``labels`` int64 [B, 256, 2]:
-    shape and colour of what each patch shows (0 none), ``fresh`` bool [B, 256]: where an object
-    begins, so that no patch before it tells what it is.
+    ``ids`` int64 [P + U, S] where text is, ``codes`` int64 [P + U, S] where a code is and else -1,
+    ``targets`` int64 [P + U, S]: the code that a position foretells, or -100. ``labels`` int64
+    [P, 256, 2]: shape and colour of what each patch shows (0 none), ``fresh`` bool [P, 256]: where
+    an object begins, so that no patch before it tells what it is.
     """
 
     ids: Tensor
@@ -54,20 +52,21 @@ class Asking:
 
 
 def paintings(
-    scenes: Scenes, codes: np.ndarray, tokenizer: Tokenizer, step: int, size: int
+    scenes: Scenes, codes: np.ndarray, tokenizer: Tokenizer, step: int, size: int, paired: int
 ) -> Painting:
-    """The prompts and codes [n, 256] of ``size`` scenes drawn for this step."""
+    """The prompts and codes [n, 256] of ``size`` scenes drawn for this step.
+
+    Behind them the first ``paired`` of them again, with the runtime's unconditional prompt.
+    """
     rng = np.random.default_rng([21, step])
     rows, labels = [], []
     for index in rng.integers(0, len(codes), size):
         shown = scenes.scene(int(index))
-        ids = painting_ids(tokenizer, shown, rng)
+        rows.append((painting_ids(tokenizer, shown, rng), codes[index]))
         labels.append(patch_labels(shown)[:, :2])
-        if rng.random() < DROPPED:
-            ids = unconditional_ids(ids, tokenizer.special)
-        rows.append((ids, codes[index]))
+    rows += [(unconditional_ids(ids, tokenizer.special), own) for ids, own in rows[:paired]]
     length = max(len(ids) for ids, _ in rows) + codes.shape[1] - 1
-    batch = np.zeros((3, size, length), np.int64)
+    batch = np.zeros((3, len(rows), length), np.int64)
     batch[1], batch[2] = -1, -100
     for i, (ids, own) in enumerate(rows):
         start, stop = len(ids), len(ids) + len(own) - 1

@@ -5,8 +5,8 @@
 Reads the drawn scenes, vq.state.pt and vision.state.pt, writes codes.npy, tokenizer.json,
 model.state.pt, model.log.jsonl and model.sheet.png there. ``finish.py`` then writes the checkpoint.
 
-Each step trains on prompts with the codes of their pictures (the loss is on the codes; one prompt
-in ten is made unconditional as the runtime makes it) and on pictures with questions (the loss is on
+Each step trains on prompts with the codes of their pictures (the loss is on the codes; half of the
+prompts come a second time, unconditional as the runtime makes it) and on pictures with questions (the loss is on
 the answers). The VQ model and the vision encoder stay as they are: until the answers depend on the
 picture, which takes some hundred steps, their gradients are noise, and Muon makes full steps of
 noise. Two processes of one thread that share their gradients need three quarters of the time
@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from batches import Asking, Painting, askings, paintings
+from codes import codes_of
 from dataset import Scenes
 from miniature import CONFIG, janus
 from muon import Muon
@@ -32,15 +32,17 @@ from text import write_tokenizer
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.functional import cross_entropy
 from train_vision import Probed, matrices
-from train_vq import Codec, to_pixels
+from train_vq import Codec
 
-from janus_edge.atomic_file import written_aside
 from janus_edge.config import SpecialTokens
 from janus_edge.runtime.prompts import Tokenizer
 from janus_edge.shapes.scene import COLOURS, SHAPES
 
-_PAINTED, _ASKED = 24, 8  # pictures per step in each direction
-_PROBING = 0.1  # weight of the probe's loss
+_PAINTED, _ASKED = 16, 8  # pictures per step in each direction
+_PAIRED = 8  # of the painted ones: also without their prompt, for guidance
+_MOST_GUIDANCE = 6.0
+_LOSSES = ("painting", "unconditional", "guided", "probing")
+_WEIGHTS = (1.0, 0.3, 0.3, 0.1)
 _LABELS = (len(SHAPES) + 1, len(COLOURS) + 1)
 
 
@@ -55,12 +57,15 @@ class Miniature(nn.Module):
         self.placeholder = tokens.image_placeholder
         self.probe = nn.Linear(CONFIG.language.hidden_size, sum(_LABELS))
 
-    def painting_loss(self, batch: Painting) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean cross entropy of the codes in nats, that of the probe, and the colours it finds.
+    def painting_loss(self, batch: Painting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean cross entropy of the codes in nats, that of guided codes, that of the probe.
+
+        The guided logits are those that the runtime samples from, at a scale drawn for each pair
+        of rows. A small model's logits of codes that never come next are hardly learnt; guidance
+        multiplies what they differ by, and at 5 a wrong code came up in every picture.
 
         The probe foretells from the hidden state before a patch which shape and colour the patch
-        will show. Where an object begins only the prompt tells, and that counts most; in the codes
-        the same few nats drown among the 150 that a picture leaves open whatever the prompt.
+        will show. Where an object begins only the prompt tells, and that counts most.
         """
         inner = self.janus.model
         embeds = inner.language_model.embed_tokens(batch.ids)
@@ -69,18 +74,26 @@ class Miniature(nn.Module):
             inner.generation_embeddings(batch.codes[painted])
         )
         hidden = inner.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        wanted = batch.targets >= 0
-        codes = cross_entropy(inner.generation_head(hidden[wanted]), batch.targets[wanted])
+        wanted, prompts = batch.targets >= 0, len(batch.labels)
+        count = CONFIG.image_tokens
+        hidden = hidden[wanted].view(len(wanted), count, -1)
+        targets = batch.targets[wanted].view(len(wanted), count)
+        logits = inner.generation_head(hidden)
+        codes = _mean_loss(logits[:prompts], targets[:prompts])
+        free, pairs = logits[prompts:], len(wanted) - prompts
+        scales = 1 + (_MOST_GUIDANCE - 1) * torch.rand(pairs, 1, 1)
+        guided = _mean_loss(free + scales * (logits[:pairs] - free), targets[:pairs])
+        unconditional = _mean_loss(free, targets[prompts:])
         labels, fresh = batch.labels.flatten(0, 1), batch.fresh.flatten()
         there = labels[:, 0] > 0
-        parts = self.probe(hidden[wanted][there]).split(_LABELS, -1)
+        parts = self.probe(hidden[:prompts].flatten(0, 1)[there]).split(_LABELS, -1)
         weights = torch.where(fresh[there], 1.0, 0.1)
         losses = [
             (weights * cross_entropy(part, labels[there, i], reduction="none")).sum()
             for i, part in enumerate(parts)
         ]
-        found = (parts[1].argmax(-1) == labels[there, 1])[fresh[there]].float().mean()
-        return codes, torch.stack(losses).sum() / weights.sum(), found
+        probing = torch.stack(losses).sum() / weights.sum()
+        return codes, unconditional, guided, probing
 
     def asking_loss(self, batch: Asking) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of the answers' tokens, and the share that is right."""
@@ -100,6 +113,11 @@ class Miniature(nn.Module):
         return cross_entropy(logits, targets), right
 
 
+def _mean_loss(logits: Tensor, codes: Tensor) -> Tensor:
+    """Mean cross entropy in nats of logits [n, 256, K] and codes [n, 256]."""
+    return cross_entropy(logits.flatten(0, 1), codes.flatten())
+
+
 def start(model: Miniature) -> None:
     """Words, patches and codes reach the language model at about the same size."""
     inner = model.janus.model
@@ -109,23 +127,6 @@ def start(model: Miniature) -> None:
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, 0, layer.in_features**-0.5)
                 nn.init.zeros_(layer.bias)
-
-
-def codes_of(folder: Path, scenes: Scenes, codec: Codec, count: int) -> np.ndarray:
-    """Codes uint16 [count, 256] of the first pictures, made once and kept in codes.npy."""
-    path = folder / "codes.npy"
-    if path.exists() and len(np.load(path, mmap_mode="r")) >= count:
-        return np.load(path)[:count]
-    started, parts = time.monotonic(), []
-    with torch.inference_mode():
-        for start in range(0, count, 16):
-            pixels = to_pixels(scenes.pictures[start : min(start + 16, count)])
-            parts.append(codec.codes(codec.latents(pixels)).flatten(1).numpy().astype(np.uint16))
-            if start % 6400 == 0:
-                print(f"codes of {start} pictures, {time.monotonic() - started:.0f} s", flush=True)
-    with written_aside(path) as aside, open(aside, "wb") as file:
-        np.save(file, np.concatenate(parts))
-    return np.load(path)
 
 
 def train(folder: Path, steps: int, rate: float, processes: int, count: int) -> None:
@@ -157,17 +158,17 @@ def _work(rank: int, processes: int, meeting: str, folder: Path, steps: int, rat
     run = Run(folder, "model", model, optimizer, steps, first=rank == 0)
     for step in run:
         part = step * processes + rank
-        batch = paintings(scenes, codes, tokenizer, part, _PAINTED // processes)
-        painting, probing, colours = model.painting_loss(batch)
+        sizes = _PAINTED // processes, _PAIRED // processes
+        losses = model.painting_loss(paintings(scenes, codes, tokenizer, part, *sizes))
         optimizer.zero_grad()
-        (painting + _PROBING * probing).backward()
+        sum(weight * loss for weight, loss in zip(_WEIGHTS, losses, strict=True)).backward()
         asking, right = model.asking_loss(askings(scenes, tokenizer, part, _ASKED // processes))
         asking.backward()
         _share([p.grad for p in (*inner, *others) if p.grad is not None], processes)
         nn.utils.clip_grad_norm_(inner + others, 1.0)
         optimizer.step()
         run.note(
-            painting=painting.item(), probing=probing.item(), colours=colours.item(),
+            **{name: loss.item() for name, loss in zip(_LOSSES, losses, strict=True)},
             asking=asking.item(), right=right.item(),
         )  # fmt: skip
         if rank == 0 and ((step + 1) % 250 == 0 or step + 1 == steps):

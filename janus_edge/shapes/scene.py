@@ -35,7 +35,7 @@ TONES = {
 #: Name of a size -> half of the object's extent in pixels.
 RADII = {"small": 8, "medium": 10, "large": 12}
 #: Centres lie on multiples of this many pixels.
-GRID = 2
+GRID = 4
 #: Where a gradient's second tone is.
 DIRECTIONS = {"right": (1.0, 0.0), "bottom": (0.0, 1.0), "bottom right": (0.5, 0.5)}
 RELATIONS = ("left of", "right of", "above", "below")
@@ -101,9 +101,9 @@ def random_scene(rng: np.random.Generator) -> Scene:
 
 
 def random_background(rng: np.random.Generator) -> Background:
-    """Plain in two cases of three, else a gradient between two tones."""
+    """Plain in seven cases of eight, else a gradient between two tones."""
     tone, end = (str(t) for t in rng.choice(list(TONES), 2, replace=False))
-    if rng.random() < 2 / 3:
+    if rng.random() < 7 / 8:
         return Background(tone)
     return Background(tone, end, str(rng.choice(list(DIRECTIONS))))
 

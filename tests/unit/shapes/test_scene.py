@@ -25,7 +25,7 @@ from janus_edge.shapes.scene import (
     related,
 )
 
-COUNT = 60
+COUNT = 150
 
 
 @pytest.fixture(scope="module")

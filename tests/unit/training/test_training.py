@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import batches
+import codes
 import dataset
 import numpy as np
 import pytest
@@ -45,10 +47,10 @@ def test_words_of_the_world_are_tokens(tokenizer: Tokenizer) -> None:
 
 
 def test_painting_rows(scenes: dataset.Scenes, tokenizer: Tokenizer) -> None:
-    """Behind image_start come the codes; each position foretells the next one."""
+    """Behind image_start come the codes, each foretold one position before; pairs share them."""
     codes = np.random.default_rng(0).integers(0, 512, (len(scenes), 256))
-    batch = batches.paintings(scenes, codes, tokenizer, 5, 80)
-    bare = 0
+    batch = batches.paintings(scenes, codes, tokenizer, 5, 20, 8)
+    rows, painted = [], []
     for ids, inputs, targets in zip(batch.ids, batch.codes, batch.targets, strict=True):
         start = int((inputs >= 0).nonzero()[0])
         row = ids[:start].tolist()
@@ -57,8 +59,12 @@ def test_painting_rows(scenes: dataset.Scenes, tokenizer: Tokenizer) -> None:
         own = targets[start - 1 : start + 255]
         assert own[:-1].equal(inputs[start : start + 255])
         assert any(np.array_equal(own, wanted) for wanted in codes)
-        bare += row == unconditional_ids(row, tokenizer.special)
-    assert 1 < bare < 20
+        rows.append(row)
+        painted.append(own.tolist())
+    assert len(rows) == 28
+    assert painted[20:] == painted[:8]
+    assert rows[20:] == [unconditional_ids(row, tokenizer.special) for row in rows[:8]]
+    assert not any(row == unconditional_ids(row, tokenizer.special) for row in rows[:20])
 
 
 def test_questions_do_not_see_each_other(scenes: dataset.Scenes, tokenizer: Tokenizer) -> None:
@@ -102,7 +108,7 @@ def test_patch_labels(scenes: dataset.Scenes) -> None:
 def test_where_objects_begin(scenes: dataset.Scenes, tokenizer: Tokenizer) -> None:
     """Every object begins somewhere: its first patch in the order of the codes, and no inner one."""
     codes = np.zeros((len(scenes), 256), np.uint16)
-    batch = batches.paintings(scenes, codes, tokenizer, 5, 20)
+    batch = batches.paintings(scenes, codes, tokenizer, 5, 20, 0)
     drawn = np.random.default_rng([21, 5]).integers(0, len(codes), 20)
     covered = (batch.labels[..., 0] > 0).numpy()
     for row, index in enumerate(drawn):
@@ -117,6 +123,27 @@ def test_where_objects_begin(scenes: dataset.Scenes, tokenizer: Tokenizer) -> No
         for y, x in np.argwhere(grid & ~fresh).tolist():
             before = [(y, x - 1), (y - 1, x - 1), (y - 1, x), (y - 1, x + 1)]
             assert any(grid[a, b] for a, b in before if a >= 0 and 0 <= b < 16)
+
+
+def test_equal_patches_get_the_most_frequent_code(scenes: dataset.Scenes) -> None:
+    """Against a plain dictionary of the patches' bytes."""
+    pictures = scenes.pictures[:6]
+    given = np.random.default_rng(1).integers(0, 5, (6, 256)).astype(np.uint16)
+    found = codes.most_frequent(codes.contents(pictures), given)
+    patches = [
+        picture[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].tobytes()
+        for picture in pictures
+        for row in range(16)
+        for column in range(16)
+    ]
+    counts: dict[bytes, Counter[int]] = defaultdict(Counter)
+    for patch, code in zip(patches, given.ravel().tolist(), strict=True):
+        counts[patch][code] += 1
+    assert len(counts) < len(patches) / 4
+    chosen = dict(zip(patches, found.ravel().tolist(), strict=True))
+    for patch, code in zip(patches, found.ravel().tolist(), strict=True):
+        assert code == chosen[patch]
+        assert counts[patch][code] == max(counts[patch].values())
 
 
 def test_orthogonal_updates() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from janus_edge.runtime.prompts import Tokenizer, unconditional_ids
 from janus_edge.shapes.scene import COLOURS, SHAPES, Scene
 
+_MOST_GUIDANCE = 6.0
 _QUESTIONS = 8  # per picture
 _CONVERSATIONS = 0.25  # share of pictures whose questions follow one another
 _PATCH, _GRID = CONFIG.vision.patch_size, CONFIG.vision.grid
@@ -26,7 +27,8 @@ class Painting:
     ``ids`` int64 [P + U, S] where text is, ``codes`` int64 [P + U, S] where a code is and else -1,
     ``targets`` int64 [P + U, S]: the code that a position foretells, or -100. ``labels`` int64
     [P, 256, 2]: shape and colour of what each patch shows (0 none), ``fresh`` bool [P, 256]: where
-    an object begins, so that no patch before it tells what it is.
+    an object begins, so that no patch before it tells what it is; ``scales`` float32 [U]: guidance
+    scales to train the pairs with.
     """
 
     ids: Tensor
@@ -34,6 +36,7 @@ class Painting:
     targets: Tensor
     labels: Tensor
     fresh: Tensor
+    scales: Tensor
 
 
 @dataclass
@@ -74,7 +77,9 @@ def paintings(
         batch[1, i, start:stop] = own[:-1]
         batch[2, i, start - 1 : stop] = own
     shows = np.stack(labels)
-    return Painting(*map(torch.from_numpy, (*batch, shows, fresh_patches(shows[..., 0] > 0))))
+    scales = rng.uniform(1, _MOST_GUIDANCE, paired).astype(np.float32)
+    arrays = (*batch, shows, fresh_patches(shows[..., 0] > 0), scales)
+    return Painting(*map(torch.from_numpy, arrays))
 
 
 def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Asking:

@@ -4,7 +4,7 @@ The VQ encoder looks at the whole picture, so that a patch's code depends on its
 group norm and attention, a little on what is far away. To the language model that is noise, several
 times more nats than everything that a prompt decides. Here equal patches get equal codes: of the
 codes that the encoder gave wherever a patch's pixels were the same, the most frequent. The decoder,
-which sees the neighbours itself, loses 1 dB of 36 by it, and every object stays legible.
+which sees the neighbours itself, loses 1 dB of 36 by it, and objects stay as legible as they were.
 """
 
 from __future__ import annotations

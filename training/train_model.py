@@ -6,10 +6,10 @@ Reads the drawn scenes, vq.state.pt and vision.state.pt, writes codes.npy, token
 model.state.pt, model.log.jsonl and model.sheet.png there. ``finish.py`` then writes the checkpoint.
 
 Each step trains on prompts with the codes of their pictures (the loss is on the codes; half of the
-prompts come a second time, unconditional as the runtime makes it) and on pictures with questions (the loss is on
-the answers). The VQ model and the vision encoder stay as they are: until the answers depend on the
-picture, which takes some hundred steps, their gradients are noise, and Muon makes full steps of
-noise. Two processes of one thread that share their gradients need three quarters of the time
+prompts come a second time, unconditional as the runtime makes it) and on pictures with questions
+(the loss is on the answers). The VQ model and the vision encoder stay as they are: until the answers
+depend on the picture, which takes some hundred steps, their gradients are noise, and Muon makes full
+steps of noise. Two processes of one thread that share their gradients need three quarters of the time
 of one process with two threads.
 """
 
@@ -40,7 +40,6 @@ from janus_edge.shapes.scene import COLOURS, SHAPES
 
 _PAINTED, _ASKED = 16, 8  # pictures per step in each direction
 _PAIRED = 8  # of the painted ones: also without their prompt, for guidance
-_MOST_GUIDANCE = 6.0
 _LOSSES = ("painting", "unconditional", "guided", "probing")
 _WEIGHTS = (1.0, 0.3, 0.3, 0.1)
 _LABELS = (len(SHAPES) + 1, len(COLOURS) + 1)
@@ -58,11 +57,11 @@ class Miniature(nn.Module):
         self.probe = nn.Linear(CONFIG.language.hidden_size, sum(_LABELS))
 
     def painting_loss(self, batch: Painting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean cross entropy of the codes in nats, that of guided codes, that of the probe.
+        """Mean cross entropy of the codes in nats with their prompt, without it, guided; the probe's.
 
-        The guided logits are those that the runtime samples from, at a scale drawn for each pair
-        of rows. A small model's logits of codes that never come next are hardly learnt; guidance
-        multiplies what they differ by, and at 5 a wrong code came up in every picture.
+        The guided logits are those that the runtime samples from, at the pair's own scale. A small
+        model's logits of codes that never come next are hardly learnt; guidance multiplies what
+        they differ by, and at 5 a wrong code came up in every picture.
 
         The probe foretells from the hidden state before a patch which shape and colour the patch
         will show. Where an object begins only the prompt tells, and that counts most.
@@ -80,8 +79,8 @@ class Miniature(nn.Module):
         targets = batch.targets[wanted].view(len(wanted), count)
         logits = inner.generation_head(hidden)
         codes = _mean_loss(logits[:prompts], targets[:prompts])
-        free, pairs = logits[prompts:], len(wanted) - prompts
-        scales = 1 + (_MOST_GUIDANCE - 1) * torch.rand(pairs, 1, 1)
+        free, pairs = logits[prompts:], len(batch.scales)
+        scales = batch.scales[:, None, None]
         guided = _mean_loss(free + scales * (logits[:pairs] - free), targets[:pairs])
         unconditional = _mean_loss(free, targets[prompts:])
         labels, fresh = batch.labels.flatten(0, 1), batch.fresh.flatten()

@@ -18,7 +18,7 @@ _RELATION_WORDS = {
     "above": ("above", "over"),
     "below": ("below", "under"),
 }
-_COLOURED, _RELATED, _SIZED, _PLACED, _GROUNDED = 0.6, 0.45, 0.15, 0.3, 0.25
+_COLOURED, _RELATED, _SIZED, _PLACED, _GROUNDED = 0.65, 0.65, 0.15, 0.3, 0.25
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:

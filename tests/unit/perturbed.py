@@ -1,10 +1,12 @@
-"""Bundles whose weights are a little off, as quantising leaves them."""
+"""Bundles with changes: weights a little off, as quantising leaves them, or other manifests."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +43,13 @@ def perturb(
 def seal(bundle: Path, name: str) -> None:
     """Make the manifest agree with what a file is now."""
     content = (bundle / name).read_bytes()
-    manifest = bundle / "manifest.json"
-    data = json.loads(manifest.read_text("utf-8"))
-    data["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest.write_text(json.dumps(data), "utf-8")
+    entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_manifest(bundle, lambda data: data["files"].update({name: entry}))
+
+
+def edit_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Let ``change`` alter a bundle's manifest in place."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text("utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), "utf-8")

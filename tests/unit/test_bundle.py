@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +15,7 @@ from janus_edge import Janus
 from janus_edge.bundle import Bundle
 from janus_edge.errors import BackendError, BundleError
 from janus_edge.graphs import Graph
+from tests.unit.perturbed import edit_manifest, seal
 
 
 def use(folder: Path) -> None:
@@ -26,20 +24,6 @@ def use(folder: Path) -> None:
         for graph in Graph:
             janus.backend.session(graph)
         janus.text_embeddings([1])
-
-
-def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    path = folder / "manifest.json"
-    data = json.loads(path.read_text("utf-8"))
-    change(data)
-    path.write_text(json.dumps(data), "utf-8")
-
-
-def fit_hash(folder: Path, name: str) -> None:
-    """Make the manifest agree with what the file is now."""
-    content = (folder / name).read_bytes()
-    entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    edit_manifest(folder, lambda data: data["files"].update({name: entry}))
 
 
 def assert_refused(folder: Path, message: str, by: type[Exception] = BundleError) -> None:
@@ -209,10 +193,10 @@ def test_foreign_tokenizer(copied_bundle: Path) -> None:
     path = copied_bundle / "tokenizer.json"
     text = path.read_text("utf-8")
     path.write_text(text.replace("<begin_of_image>", "<begin_of_vision>"), "utf-8")
-    fit_hash(copied_bundle, "tokenizer.json")
+    seal(copied_bundle, "tokenizer.json")
     assert_refused(copied_bundle, "has no token <begin_of_image>")
     path.write_text("[]", "utf-8")
-    fit_hash(copied_bundle, "tokenizer.json")
+    seal(copied_bundle, "tokenizer.json")
     assert_refused(copied_bundle, "not a tokenizer")
 
 
@@ -220,14 +204,14 @@ def test_table_of_another_size(copied_bundle: Path) -> None:
     """An embedding table whose size does not fit its shape is refused even if its hash fits."""
     path = copied_bundle / "text_embeddings.bin"
     path.write_bytes(path.read_bytes()[:-4])
-    fit_hash(copied_bundle, "text_embeddings.bin")
+    seal(copied_bundle, "text_embeddings.bin")
     assert_refused(copied_bundle, r"its size does not fit \(512, 64\) float32")
 
 
 def test_graph_that_is_none(copied_bundle: Path) -> None:
     """What ONNX Runtime cannot parse is a BackendError that names the graph."""
     (copied_bundle / "graphs" / "text_head.onnx").write_bytes(b"not a graph")
-    fit_hash(copied_bundle, "graphs/text_head.onnx")
+    seal(copied_bundle, "graphs/text_head.onnx")
     assert_refused(copied_bundle, r"text_head\.onnx: ONNX Runtime .* cannot open", BackendError)
 
 
@@ -246,7 +230,7 @@ def point_elsewhere(folder: Path, location: str) -> None:
     for place in places:
         place.value = location
     path.write_bytes(model.SerializeToString())
-    fit_hash(folder, "graphs/text_head.onnx")
+    seal(folder, "graphs/text_head.onnx")
 
 
 @contextmanager

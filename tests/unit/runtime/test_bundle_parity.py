@@ -24,7 +24,7 @@ from janus_edge.runtime.measuring_options import PROMPTS, MeasuringOptions
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.teacher_forcing import forced_logits
 from janus_edge.schema import to_dict
-from tests.unit.perturbed import perturb, seal
+from tests.unit.perturbed import edit_manifest, perturb, seal
 
 #: A few small ones of everything.
 OPTIONS = MeasuringOptions(
@@ -52,13 +52,6 @@ def compare(reference: Janus) -> Compare:
             return compare_bundles(reference, candidate, options)
 
     return run
-
-
-def edit_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    path = bundle / "manifest.json"
-    data = json.loads(path.read_text("utf-8"))
-    change(data)
-    path.write_text(json.dumps(data), "utf-8")
 
 
 def test_equal_bundles(compare: Compare, tiny_bundle: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from dataset import Scenes
 from miniature import CONFIG
+from naming import LABELS, Names
 from text import asking, opening, painting_ids, questions
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from janus_edge.runtime.prompts import Tokenizer, unconditional_ids
 from janus_edge.shapes.scene import COLOURS, SHAPES, Scene
 
 _MOST_GUIDANCE = 6.0
-_QUESTIONS = 8  # per picture
+_QUESTIONS = 16  # per picture
 _CONVERSATIONS = 0.25  # share of pictures whose questions follow one another
 _PATCH, _GRID = CONFIG.vision.patch_size, CONFIG.vision.grid
 
@@ -28,7 +29,8 @@ class Painting:
     ``targets`` int64 [P + U, S]: the code that a position foretells, or -100. ``labels`` int64
     [P, 256, 2]: shape and colour of what each patch shows (0 none), ``fresh`` bool [P, 256]: where
     an object begins, so that no patch before it tells what it is; ``scales`` float32 [U]: guidance
-    scales to train the pairs with.
+    scales to train the pairs with; ``names`` int64 [P, S, 5]: what nouns name (`naming.py`);
+    ``sources`` bool [P, S, S]: for a position that foretells a patch of an object, the nouns of it.
     """
 
     ids: Tensor
@@ -37,6 +39,8 @@ class Painting:
     labels: Tensor
     fresh: Tensor
     scales: Tensor
+    names: Tensor
+    sources: Tensor
 
 
 @dataclass
@@ -44,7 +48,8 @@ class Asking:
     """Rows of a picture and questions about it.
 
     ``ids``, ``targets`` (the next token inside answers, or -100) and ``positions`` int64 [B, S],
-    ``mask`` bool [B, 1, S, S], ``pixels`` float32 [B, 3, 64, 64].
+    ``mask`` bool [B, 1, S, S], ``pixels`` float32 [B, 3, 64, 64]; ``sources`` bool [B, S, S]: for
+    a position that foretells a token of an answer, the patches of what the question speaks of.
     """
 
     ids: Tensor
@@ -52,6 +57,7 @@ class Asking:
     positions: Tensor
     mask: Tensor
     pixels: Tensor
+    sources: Tensor
 
 
 def paintings(
@@ -78,28 +84,41 @@ def paintings(
         batch[2, i, start - 1 : stop] = own
     shows = np.stack(labels)
     scales = rng.uniform(1, _MOST_GUIDANCE, paired).astype(np.float32)
-    arrays = (*batch, shows, fresh_patches(shows[..., 0] > 0), scales)
+    names, reader = np.full((size, length, len(LABELS)), -1), Names(tokenizer)
+    sources = np.zeros((size, length, length), bool)
+    for i, (ids, _) in enumerate(rows[:size]):
+        found = reader(ids)
+        names[i, : len(ids)] = found
+        shape, colour = shows[i, :, :1], shows[i, :, 1:2]
+        fits = (found[:, 0] == shape) & ((found[:, 1] == 0) | (found[:, 1] == colour))
+        sources[i, len(ids) - 1 : len(ids) + codes.shape[1] - 1, : len(ids)] = fits
+    arrays = (*batch, shows, fresh_patches(shows[..., 0] > 0), scales, names, sources)
     return Painting(*map(torch.from_numpy, arrays))
 
 
 def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Asking:
-    """Pictures with eight questions each, most of them asked as if each were the first."""
+    """Pictures with sixteen questions each, most of them asked as if each were the first."""
     rng = np.random.default_rng([22, step])
     chosen = np.sort(rng.integers(0, len(scenes), size))
     begin = opening(tokenizer)
+    patches = np.flatnonzero(np.array(begin) == tokenizer.special.image_placeholder)
     rows = [_row(scenes.scene(int(i)), tokenizer, begin, rng) for i in chosen]
     length = max(len(row[0]) for row in rows)
     ids, positions = np.zeros((2, size, length), np.int64)
     targets = np.full((size, length), -100, np.int64)
     blocks = np.full((size, length), -1, np.int64)
+    sources, reader = np.zeros((size, length, length), bool), Names(tokenizer)
     for i, (own, wanted, block, place) in enumerate(rows):
         n = len(own)
+        shows = patch_labels(scenes.scene(int(chosen[i])))[:, :2]
+        sources[i, :n, patches] = reader.asked(own, wanted, shows).T
         ids[i, :n], targets[i, :n], blocks[i, :n], positions[i, :n] = own, wanted, block, place
     causal = np.tri(length, dtype=bool)
     same = blocks[:, :, None] == blocks[:, None, :]
     mask = causal & (same | (blocks[:, None, :] == 0))
     pixels = torch.from_numpy(scenes.pictures[chosen]).permute(0, 3, 1, 2) / 127.5 - 1
-    return Asking(*map(torch.from_numpy, (ids, targets, positions, mask[:, None])), pixels)
+    arrays = map(torch.from_numpy, (ids, targets, positions, mask[:, None]))
+    return Asking(*arrays, pixels, torch.from_numpy(sources))
 
 
 def _row(

@@ -24,8 +24,10 @@ import torch
 from batches import Asking, Painting, askings, paintings
 from codes import codes_of
 from dataset import Scenes
+from lookups import Lookup
 from miniature import CONFIG, janus
 from muon import Muon
+from naming import LABELS as NAMES
 from run import Run
 from sampling import sample_sheet
 from text import write_tokenizer
@@ -40,9 +42,11 @@ from janus_edge.shapes.scene import COLOURS, SHAPES
 
 _PAINTED, _ASKED = 16, 8  # pictures per step in each direction
 _PAIRED = 8  # of the painted ones: also without their prompt, for guidance
-_LOSSES = ("painting", "unconditional", "guided", "probing")
-_WEIGHTS = (1.0, 0.3, 0.3, 0.1)
-_LABELS = (len(SHAPES) + 1, len(COLOURS) + 1)
+_LOSSES = ("painting", "unconditional", "guided", "probing", "naming", "sources")
+_WEIGHTS = (1.0, 0.3, 0.3, 0.3, 0.3, 0.1)
+_ASKED_SOURCES = 0.3  # weight of the same loss for questions
+_NAMED = 3  # layers after which a noun's hidden state tells what it names; later ones can read it
+_LOOKS = len(SHAPES) * len(COLOURS)
 
 
 class Miniature(nn.Module):
@@ -54,17 +58,25 @@ class Miniature(nn.Module):
         self.janus.model.vqmodel.requires_grad_(False)
         self.janus.model.vision_model.requires_grad_(False)
         self.placeholder = tokens.image_placeholder
-        self.probe = nn.Linear(CONFIG.language.hidden_size, sum(_LABELS))
+        self.probe = nn.Linear(CONFIG.language.hidden_size, _LOOKS)
+        self.name_probe = nn.Linear(CONFIG.language.hidden_size, sum(NAMES))
+        layers = self.janus.model.language_model.layers
+        self.nouns = Lookup(layers[_NAMED].self_attn, 0)
+        self.patches = Lookup(layers[_NAMED + 1].self_attn, 0)
 
-    def painting_loss(self, batch: Painting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean cross entropy of the codes in nats with their prompt, without it, guided; the probe's.
+    def painting_loss(self, batch: Painting) -> tuple[Tensor, ...]:
+        """Mean cross entropy in nats of the codes with their prompt, without it, guided; of the probes.
 
         The guided logits are those that the runtime samples from, at the pair's own scale. A small
         model's logits of codes that never come next are hardly learnt; guidance multiplies what
         they differ by, and at 5 a wrong code came up in every picture.
 
-        The probe foretells from the hidden state before a patch which shape and colour the patch
-        will show. Where an object begins only the prompt tells, and that counts most.
+        The probe foretells from the hidden state before a patch which shape in which colour the
+        patch will show. Where an object begins only the prompt tells, and that counts most. It tells
+        the pair: of shape and colour apart, nothing is wrong with a red square and a blue star for
+        'a blue square and a red star', and that is what was painted. Another foretells from half-way
+        through the model at each noun of the prompt what it names; the last loss is of the head
+        that looks such nouns up (`lookups.py`).
         """
         inner = self.janus.model
         embeds = inner.language_model.embed_tokens(batch.ids)
@@ -72,7 +84,10 @@ class Miniature(nn.Module):
         embeds[painted] = inner.generation_aligner(
             inner.generation_embeddings(batch.codes[painted])
         )
-        hidden = inner.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        states = inner.language_model(
+            inputs_embeds=embeds, use_cache=False, output_hidden_states=True
+        )
+        hidden = states.last_hidden_state
         wanted, prompts = batch.targets >= 0, len(batch.labels)
         count = CONFIG.image_tokens
         hidden = hidden[wanted].view(len(wanted), count, -1)
@@ -85,17 +100,22 @@ class Miniature(nn.Module):
         unconditional = _mean_loss(free, targets[prompts:])
         labels, fresh = batch.labels.flatten(0, 1), batch.fresh.flatten()
         there = labels[:, 0] > 0
-        parts = self.probe(hidden[:prompts].flatten(0, 1)[there]).split(_LABELS, -1)
-        weights = torch.where(fresh[there], 1.0, 0.1)
-        losses = [
-            (weights * cross_entropy(part, labels[there, i], reduction="none")).sum()
-            for i, part in enumerate(parts)
-        ]
-        probing = torch.stack(losses).sum() / weights.sum()
-        return codes, unconditional, guided, probing
+        weights = torch.where(fresh[there], 1.0, 0.3)
+        looks = (labels[there, 0] - 1) * len(COLOURS) + labels[there, 1] - 1
+        told = cross_entropy(
+            self.probe(hidden[:prompts].flatten(0, 1)[there]), looks, reduction="none"
+        )
+        probing = (weights * told).sum() / weights.sum()
+        named = batch.names[..., 0] >= 0
+        names = self.name_probe(states.hidden_states[_NAMED][:prompts][named]).split(NAMES, -1)
+        naming = torch.stack(
+            [cross_entropy(n, batch.names[named][:, i]) for i, n in enumerate(names)]
+        ).sum()
+        sources = self.nouns.loss(batch.sources)
+        return codes, unconditional, guided, probing, naming, sources
 
-    def asking_loss(self, batch: Asking) -> tuple[Tensor, Tensor]:
-        """Mean cross entropy of the answers' tokens, and the share that is right."""
+    def asking_loss(self, batch: Asking) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean cross entropy of the answers' tokens, the share that is right, the head's loss."""
         inner = self.janus.model
         seen = inner.vision_model(batch.pixels).last_hidden_state
         embeds = inner.language_model.embed_tokens(batch.ids)
@@ -109,7 +129,8 @@ class Miniature(nn.Module):
         wanted = batch.targets >= 0
         logits, targets = self.janus.lm_head(hidden[wanted]), batch.targets[wanted]
         right = (logits.argmax(-1) == targets).float().mean()
-        return cross_entropy(logits, targets), right
+        sources = self.patches.loss(batch.sources, batch.mask[:, 0])
+        return cross_entropy(logits, targets), right, sources
 
 
 def _mean_loss(logits: Tensor, codes: Tensor) -> Tensor:
@@ -161,14 +182,15 @@ def _work(rank: int, processes: int, meeting: str, folder: Path, steps: int, rat
         losses = model.painting_loss(paintings(scenes, codes, tokenizer, part, *sizes))
         optimizer.zero_grad()
         sum(weight * loss for weight, loss in zip(_WEIGHTS, losses, strict=True)).backward()
-        asking, right = model.asking_loss(askings(scenes, tokenizer, part, _ASKED // processes))
-        asking.backward()
+        asked = askings(scenes, tokenizer, part, _ASKED // processes)
+        asking, right, looking = model.asking_loss(asked)
+        (asking + _ASKED_SOURCES * looking).backward()
         _share([p.grad for p in (*inner, *others) if p.grad is not None], processes)
         nn.utils.clip_grad_norm_(inner + others, 1.0)
         optimizer.step()
         run.note(
             **{name: loss.item() for name, loss in zip(_LOSSES, losses, strict=True)},
-            asking=asking.item(), right=right.item(),
+            asking=asking.item(), right=right.item(), looking=looking.item(),
         )  # fmt: skip
         if rank == 0 and ((step + 1) % 250 == 0 or step + 1 == steps):
             sample_sheet(model.janus, codec, tokenizer, folder / "model.sheet.png")

@@ -8,18 +8,23 @@
     text_embeddings.bin         [vocabulary, hidden], memory-mapped by the runtime
 
 :class:`Bundle` opens only what is whole: every file is listed, lies inside the folder, has the
-stated size, and, when it is first used, the stated hash. `bundle_writer.py` writes one.
+stated size, and, when it is first used, the stated hash. `bundle_writer.py` writes one. An engine
+(`engine.py`) is such a folder, too, with graphs for one target and a manifest that says more.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
-from janus_edge.errors import BundleError
 from janus_edge.graphs import Graph
-from janus_edge.manifest import Manifest
+from janus_edge.manifest import BUNDLE, Manifest
+
+if TYPE_CHECKING:
+    from typing import Self
 
 MANIFEST = "manifest.json"
 
@@ -28,7 +33,12 @@ Progress = Callable[[int], None]
 
 
 class Bundle:
-    """An opened bundle: ``path`` and ``manifest``, and the files by name."""
+    """An opened bundle: ``path`` and ``manifest``, and the files by name.
+
+    What is said to raise BundleError raises the error of the manifest's kind.
+    """
+
+    MANIFEST_TYPE: ClassVar[type[Manifest]] = Manifest
 
     def __init__(self, path: Path, manifest: Manifest, *, verify: bool = True) -> None:
         self.path = path
@@ -37,39 +47,49 @@ class Bundle:
         self._verified: set[str] = set()
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
+    def is_at(cls, path: str | Path) -> bool:
+        """Whether ``path`` is a folder whose manifest is of this kind (right or wrong otherwise)."""
+        return (Path(path) / MANIFEST).is_file() and kind_of(
+            Path(path)
+        ) == cls.MANIFEST_TYPE.KIND.name
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Self:
         """Read and check the manifest and the presence and size of every file.
 
         With ``verify`` (the default) a file's SHA-256 is checked when it is first asked for; turn
         it off where start-up time matters more than noticing an altered file. Raises BundleError.
         """
-        folder = Path(path)
+        folder, kind = Path(path), cls.MANIFEST_TYPE.KIND
         if not folder.is_dir():
-            raise BundleError(f"{folder}: no such bundle (a folder that `janus-edge export` wrote)")
+            raise kind.error(
+                f"{folder}: no such {kind.name} (a folder that `janus-edge {kind.verb}` wrote)"
+            )
         manifest_path = folder / MANIFEST
         if not manifest_path.is_file():
-            raise BundleError(
-                f"{folder}: has no {MANIFEST}, so it is not a complete bundle; export it again"
+            raise kind.error(
+                f"{folder}: has no {MANIFEST}, so it is not a complete {kind.name}; "
+                f"{kind.verb} it again"
             )
         if not manifest_path.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(
-                f"{manifest_path}: a link that leaves the bundle's folder; copy the file itself"
+            raise kind.error(
+                f"{manifest_path}: a link that leaves the {kind.name}'s folder; copy the file itself"
             )
         try:
-            manifest = Manifest.from_json(manifest_path.read_text("utf-8"))
+            manifest = cls.MANIFEST_TYPE.from_json(manifest_path.read_text("utf-8"))
         except UnicodeDecodeError as invalid:
-            raise BundleError(
-                f"{manifest_path}: not UTF-8 ({invalid}); export the bundle again"
+            raise kind.error(
+                f"{manifest_path}: not UTF-8 ({invalid}); {kind.verb} the {kind.name} again"
             ) from invalid
-        except BundleError as invalid:
+        except kind.error as invalid:
             raise type(invalid)(f"{folder}/{invalid}") from invalid
         except OSError as failure:
-            raise BundleError(f"{manifest_path}: cannot be read ({failure.strerror})") from failure
-        bundle = cls(folder, manifest, verify=verify)
+            raise kind.error(f"{manifest_path}: cannot be read ({failure.strerror})") from failure
+        opened = cls(folder, manifest, verify=verify)
         for name in manifest.files:
-            bundle._check_present(name)
-        bundle._check_unlisted()
-        return bundle
+            opened._check_present(name)
+        opened._check_unlisted()
+        return opened
 
     def file(self, name: str) -> Path:
         """Path of a listed file, its hash checked once; raises BundleError if it was altered."""
@@ -106,48 +126,61 @@ class Bundle:
 
     def _check_present(self, name: str) -> None:
         path, expected = self.path / name, self.manifest.files[name].size
+        kind = self.manifest.KIND
         try:
             present = path.is_file()
         except OSError:  # a name that is too long for any file system
             present = False
         if not present:
-            raise BundleError(
-                f"{path}: missing from the bundle; export it again or copy the whole folder"
+            raise kind.error(
+                f"{path}: missing from the {kind.name}; {kind.verb} it again or copy the whole folder"
             )
         if not path.resolve().is_relative_to(self.path.resolve()):
-            raise BundleError(
-                f"{path}: a link that leaves the bundle's folder; copy the file itself"
+            raise kind.error(
+                f"{path}: a link that leaves the {kind.name}'s folder; copy the file itself"
             )
         size = path.stat().st_size
         if size != expected:
-            raise BundleError(
+            raise kind.error(
                 f"{path}: {size:,} bytes instead of {expected:,} (truncated or altered); "
-                "copy it again or export the bundle again"
+                f"copy it again or {kind.verb} the {kind.name} again"
             )
 
     def _check_hash(self, name: str, progress: Progress | None = None) -> None:
         self._check_present(name)
+        kind = self.manifest.KIND
         try:
             found = sha256(self.path / name, progress)
         except OSError as failure:
-            raise BundleError(
+            raise kind.error(
                 f"{self.path / name}: cannot be read ({failure.strerror}); check its permissions"
             ) from failure
         if found != self.manifest.files[name].sha256:
-            raise BundleError(
+            raise kind.error(
                 f"{self.path / name}: its SHA-256 differs from the manifest's (the file was altered); "
-                "copy it again or export the bundle again"
+                f"copy it again or {kind.verb} the {kind.name} again"
             )
         self._verified.add(name)
 
     def _check_unlisted(self) -> None:
         """A graph may name any file beside it as its weights: there are none but the listed."""
+        kind = self.manifest.KIND
         for folder in {(self.path / g.file).parent for g in self.manifest.graphs.values()}:
             for path in files_below(folder):
                 if path.relative_to(self.path).as_posix() not in self.manifest.files:
-                    raise BundleError(
-                        f"{path}: not listed in {MANIFEST}, so it was not exported; remove it"
+                    raise kind.error(
+                        f"{path}: not listed in {MANIFEST}, so it was not {kind.participle}; "
+                        "remove it"
                     )
+
+
+def kind_of(folder: Path) -> str:
+    """The kind that a folder's manifest states; a bundle's states none, and may be damaged."""
+    try:
+        data = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return BUNDLE.name
+    return str(data.get("kind", BUNDLE.name)) if isinstance(data, dict) else BUNDLE.name
 
 
 def files_below(folder: Path) -> Iterable[Path]:

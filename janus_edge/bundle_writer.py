@@ -1,4 +1,4 @@
-"""Writing a bundle aside and moving it into place: all of it or nothing.
+"""Writing a bundle or an engine aside and moving it into place: all of it or nothing.
 
 Everything goes into a folder beside the target that is renamed at the end, so a killed export
 leaves nothing under the target's name, and the next export to it tidies up.
@@ -13,37 +13,44 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from janus_edge.bundle import MANIFEST, Bundle, Progress, files_below, sha256
 from janus_edge.errors import InputError
 from janus_edge.manifest import FileEntry, Manifest
 
+if TYPE_CHECKING:
+    from typing import Self
+
 #: Writers of one process have folders of their own; those in use now are not left over.
 _COUNT = itertools.count()
 _OPEN: set[Path] = set()
 
+B = TypeVar("B", bound=Bundle)
 
-class BundleWriter:
-    """Writes a bundle aside and moves it into place: all of it or nothing.
+
+class FolderWriter(Generic[B]):
+    """Writes a folder of the type ``opens`` aside and moves it into place: all of it or nothing.
 
     Use as a context manager: write files below ``folder``, then call :meth:`seal`. Leaving the
-    block without sealing removes what was written. With ``force`` an existing bundle is replaced,
-    and kept until the new one is complete.
+    block without sealing removes what was written. With ``force`` an existing folder of the same
+    kind is replaced, and kept until the new one is complete.
     """
 
-    def __init__(self, target: str | Path, *, force: bool = False) -> None:
+    def __init__(self, opens: type[B], target: str | Path, *, force: bool = False) -> None:
         self.target = Path(target).absolute()
         if self.target.exists() and not force:
             raise InputError(f"{self.target}: exists already; choose another name or pass --force")
-        if force and self.target.exists() and not (self.target / MANIFEST).is_file():
+        if force and self.target.exists() and not opens.is_at(self.target):
             raise InputError(
-                f"{self.target}: exists and is not a bundle, so --force leaves it alone"
+                f"{self.target}: exists and is not {opens.MANIFEST_TYPE.KIND}, so --force leaves it "
+                "alone"
             )
-        self._force = force
+        self._opens, self._force = opens, force
         self._suffix = f"{os.getpid()}-{next(_COUNT)}"
         self.folder = self.target.with_name(f".{self.target.name}.partial-{self._suffix}")
 
-    def __enter__(self) -> BundleWriter:
+    def __enter__(self) -> Self:
         _OPEN.add(self.folder)  # before it is there, or another thread's _tidy() may remove it
         self._tidy()
         try:
@@ -64,7 +71,7 @@ class BundleWriter:
         _OPEN.discard(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def seal(self, manifest: Manifest, progress: Progress | None = None) -> Bundle:
+    def seal(self, manifest: Manifest, progress: Progress | None = None) -> B:
         """Hash all files, write the manifest last, and rename the folder to its name."""
         names = sorted(str(p.relative_to(self.folder).as_posix()) for p in files_below(self.folder))
         files = {
@@ -73,13 +80,21 @@ class BundleWriter:
             )
             for name in names
         }
-        sealed = replace(manifest, files=files)
+        return self.place(replace(manifest, files=files))
+
+    def place(self, manifest: Manifest) -> B:
+        """As :meth:`seal`, for files whose hashes ``manifest`` holds already."""
         with open(self.folder / MANIFEST, "w", encoding="utf-8") as out:
-            out.write(sealed.to_json())
+            out.write(manifest.to_json())
             out.flush()
             os.fsync(out.fileno())
         self._put_in_place()
-        return Bundle(self.target, sealed, verify=False)
+        return self._opens(self.target, manifest, verify=False)
+
+    def clear(self) -> None:
+        """Remove what was written so far, to begin again."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     def _put_in_place(self) -> None:
         old = self.target.with_name(f".{self.target.name}.old-{self._suffix}")
@@ -114,6 +129,13 @@ class BundleWriter:
                 left.rename(self.target)
             else:
                 shutil.rmtree(left, ignore_errors=True)
+
+
+class BundleWriter(FolderWriter[Bundle]):
+    """The writer of a bundle."""
+
+    def __init__(self, target: str | Path, *, force: bool = False) -> None:
+        super().__init__(Bundle, target, force=force)
 
 
 def _alive(pid: str) -> bool:

@@ -9,7 +9,9 @@
     │   └── ParityError           6   a graph or bundle that is too far from its reference
     ├── CapacityError             7   a prompt or conversation that does not fit the KV cache
     ├── BackendError              8   a graph that this machine cannot run
-    └── DependencyError           9   an optional package that is not installed
+    ├── DependencyError           9   an optional package that is not installed
+    └── EngineError              10   an engine that cannot be built, or does not fit this machine
+        └── LoweringError        10   a graph that a rewrite for a target does not fit
 
 The number is the exit code of the command line. A message says what was wrong, where, and the
 fix, in that order.
@@ -86,3 +88,13 @@ class DependencyError(JanusEdgeError):
             f"the Python package '{package}' is not installed: "
             f"install it with  pip install 'janus-edge[{extra}]'"
         )
+
+
+class EngineError(JanusEdgeError):
+    """An engine that cannot be built, is damaged, or was built for another machine or version."""
+
+    exit_code = 10
+
+
+class LoweringError(EngineError):
+    """A graph that a rewrite for a target does not fit."""

@@ -1,21 +1,54 @@
-"""What a bundle's ``manifest.json`` says, and the checks that need no other file."""
+"""What a bundle's ``manifest.json`` says, and the checks that need no other file.
+
+An engine's manifest says more (`engine_manifest.py`) and is read and checked by the same code.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from janus_edge.compare import Difference
 from janus_edge.config import JanusConfig, SpecialTokens
-from janus_edge.errors import BundleError, BundleVersionError
+from janus_edge.errors import BundleError, BundleVersionError, JanusEdgeError
 from janus_edge.graphs import Graph, Port, signature
 from janus_edge.recipe import Recipe
 from janus_edge.schema import from_dict, to_dict
 
+if TYPE_CHECKING:
+    from typing import Self
+
 #: Rises when a manifest written by this version cannot be read by an older one.
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of folder that has a manifest, and the words of the messages about it.
+
+    ``version`` is the newest schema that is read, ``error`` is raised for a folder that cannot be
+    used, ``newer`` (a subclass or the same) for one of a newer schema.
+    """
+
+    name: str
+    article: str
+    verb: str
+    participle: str
+    version: int
+    error: type[JanusEdgeError]
+    newer: type[JanusEdgeError]
+
+    def __str__(self) -> str:
+        return f"{self.article} {self.name}"
+
+    def invalid(self, message: str) -> JanusEdgeError:
+        """The error for a manifest that says what none can say."""
+        return self.error(f"manifest.json: {message}; {self.verb} the {self.name} again")
+
+
+BUNDLE = Kind("bundle", "a", "export", "exported", SCHEMA_VERSION, BundleError, BundleVersionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +106,8 @@ class FileEntry:
 class Manifest:
     """Everything that a reader of a bundle needs to know before opening a graph."""
 
+    KIND: ClassVar[Kind] = BUNDLE
+
     schema_version: int
     config: JanusConfig
     special_tokens: SpecialTokens
@@ -124,25 +159,31 @@ class Manifest:
         return json.dumps(to_dict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """Read a manifest; raises BundleError naming the offending key."""
+    def from_json(cls, text: str) -> Self:
+        """Read a manifest; raises its kind's error (BundleError) naming the offending key."""
+        kind = cls.KIND
         try:
             data: Any = json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as invalid:  # numbers of 5000 digits, deep nesting
-            raise _error(f"not JSON ({invalid})") from invalid
+            raise kind.invalid(f"not JSON ({invalid})") from invalid
         if not isinstance(data, dict):
-            raise _error(f"expected an object, found {type(data).__name__}")
-        version = data.get("schema_version")
-        if type(version) is int and version > SCHEMA_VERSION:
-            raise BundleVersionError(
-                f"manifest.json has schema version {version}; this janus-edge reads up to "
-                f"{SCHEMA_VERSION}: upgrade janus-edge, or export the bundle again with this version"
+            raise kind.invalid(f"expected an object, found {type(data).__name__}")
+        found = data.get("kind", BUNDLE.name)  # bundles do not say what they are
+        if found != kind.name:
+            raise kind.error(
+                f"manifest.json: is of kind {found!r}, and {kind} is needed; give the {kind.name} itself"
             )
-        if version != SCHEMA_VERSION:
-            raise _error(f"schema_version must be {SCHEMA_VERSION}, found {version!r}")
-        manifest = from_dict(cls, data, error=_error)
+        version = data.get("schema_version")
+        if type(version) is int and version > kind.version:
+            raise kind.newer(
+                f"manifest.json has schema version {version}; this janus-edge reads up to "
+                f"{kind.version}: upgrade janus-edge, or {kind.verb} the {kind.name} again with this version"
+            )
+        if version != kind.version:
+            raise kind.invalid(f"schema_version must be {kind.version}, found {version!r}")
+        manifest = from_dict(cls, data, error=kind.invalid)
         if not manifest.files:
-            raise _error("'files' is missing or empty, so nothing could be checked")
+            raise kind.invalid("'files' is missing or empty, so nothing could be checked")
         return manifest
 
 
@@ -157,7 +198,3 @@ def check_relative(path: str) -> None:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def _error(message: str) -> BundleError:
-    return BundleError(f"manifest.json: {message}; export the bundle again")

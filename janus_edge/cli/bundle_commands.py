@@ -11,21 +11,24 @@ from janus_edge.cli.console import byte_tasks, print_json, print_table, size
 
 if TYPE_CHECKING:
     from janus_edge.bundle import Bundle
+    from janus_edge.engine_manifest import EngineManifest, GraphBuild, Profile
     from janus_edge.graphs import Port
 
 
-@click.command(short_help="Show what a bundle holds.")
+@click.command(short_help="Show what a bundle or an engine holds.")
 @click.argument("bundle", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest, for machines.")
 def info(bundle: str, as_json: bool) -> None:
     """Show what a BUNDLE holds: dimensions, graphs, sizes, precision, parity.
 
+    Of an engine: what it was built from, for and with, and what was done to each graph.
+
     Example:  janus-edge info janus-1b
     """
-    from janus_edge.bundle import Bundle
+    from janus_edge.engine import open_bundle_or_engine
     from janus_edge.schema import to_dict
 
-    opened = Bundle.open(bundle, verify=False)
+    opened = open_bundle_or_engine(bundle, verify=False)
     if as_json:
         print_json({"path": str(opened.path), "digest": opened.digest, **to_dict(opened.manifest)})
         return
@@ -33,16 +36,16 @@ def info(bundle: str, as_json: bool) -> None:
     _print_graphs(opened)
 
 
-@click.command(short_help="Check every file of a bundle against its hash.")
+@click.command(short_help="Check every file of a bundle or an engine against its hash.")
 @click.argument("bundle", type=click.Path())
 def verify(bundle: str) -> None:
-    """Hash every file of a BUNDLE again and compare with its manifest.
+    """Hash every file of a BUNDLE, or an engine, again and compare with its manifest.
 
     Example:  janus-edge verify janus-1b
     """
-    from janus_edge.bundle import Bundle
+    from janus_edge.engine import open_bundle_or_engine
 
-    opened = Bundle.open(bundle)
+    opened = open_bundle_or_engine(bundle)
     with byte_tasks() as task, task("hashes") as row:
         row.begin(opened.total_bytes)
         opened.verify(row.advance)
@@ -51,7 +54,16 @@ def verify(bundle: str) -> None:
     )
 
 
+def passes_line(build: GraphBuild) -> str:
+    """What lowering passes did to a graph: ``skip_norm 48, folded_constants 3``; '' for nothing."""
+    return ", ".join(
+        f"{name} {done.changed}" for name, done in build.passes.items() if done.changed
+    )
+
+
 def _print_dimensions(bundle: Bundle) -> None:
+    from janus_edge.engine import Engine
+
     manifest = bundle.manifest
     vision, vq, lm = manifest.config.vision, manifest.config.vq, manifest.config.language
     multiplier = ", ".join(map(str, vq.channel_multiplier))
@@ -78,20 +90,50 @@ def _print_dimensions(bundle: Bundle) -> None:
         ),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
     ]
+    if isinstance(bundle, Engine):
+        rows += _engine_rows(bundle.manifest)
     print_table(str(bundle.path), ["", ""], rows)
 
 
+def _engine_rows(manifest: EngineManifest) -> list[tuple[str, str]]:
+    device = manifest.compute_capability
+    return [
+        ("engine for", manifest.target + (f", compute capability {device}" if device else "")),
+        ("built from", f"{manifest.bundle.path} (digest {manifest.bundle.digest[:16]})"),
+        ("built in", f"{manifest.build_seconds:.1f} s"),
+        *(("profile", _profile_line(profile)) for profile in manifest.profiles),
+    ]
+
+
+def _profile_line(profile: Profile) -> str:
+    ranges = (
+        ("rows", profile.rows), ("new tokens", profile.new_tokens), ("capacity", profile.capacity),
+    )  # fmt: skip
+    return ", ".join(f"{what} {r.smallest} to {r.largest} ({r.typical})" for what, r in ranges)
+
+
 def _print_graphs(bundle: Bundle) -> None:
+    from janus_edge.engine import Engine
     from janus_edge.graphs import Graph
 
     for graph in Graph:
         entry = bundle.manifest.graphs[graph.value]
-        figure = _figure(bundle.manifest.parity.get(graph.value))
+        if isinstance(bundle, Engine):
+            remark = _build_line(bundle.manifest.builds[graph.value])
+        else:
+            remark = f"against PyTorch {_figure(bundle.manifest.parity.get(graph.value))}"
         click.secho(f"{graph.value:<18}", nl=False, bold=True)
-        click.echo(f"{size(bundle.graph_bytes(graph)):>10}   against PyTorch {figure}")
+        click.echo(f"{size(bundle.graph_bytes(graph)):>10}   {remark}")
         for side, ports in (("in", entry.inputs), ("out", entry.outputs)):
             for line in _summary(ports):
                 click.echo(f"  {side:<3}  {line}")
+
+
+def _build_line(build: GraphBuild) -> str:
+    parts = [f"weights {size(build.weight_bytes)}"]
+    if build.workspace_bytes is not None:
+        parts.append(f"workspace {size(build.workspace_bytes)}")
+    return ", ".join([*parts, passes_line(build)]).rstrip(", ")
 
 
 def _summary(ports: Sequence[Port]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`Janus`: a bundle opened for painting, answering and reconstructing."""
+"""`Janus`: a bundle or an engine opened for painting, answering and reconstructing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from janus_edge.bundle import Bundle
+from janus_edge.engine import open_bundle_or_engine
 from janus_edge.errors import InputError
 from janus_edge.noise import check_seed
 from janus_edge.runtime.chat import AnswerStream, Chat
@@ -29,7 +30,7 @@ from janus_edge.runtime.prompts import (
     text_to_image_ids,
     unconditional_ids,
 )
-from janus_edge.runtime.session import Backend, OrtCpuBackend
+from janus_edge.runtime.session import Backend, open_backend
 from janus_edge.runtime.text_embeddings import TextEmbeddings
 
 ImageSource = str | Path | Image.Image
@@ -60,13 +61,13 @@ class Janus:
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int = 0, verify: bool = True) -> Janus:
-        """Open the bundle at ``path`` on the CPU.
+        """Open the bundle (on the CPU) or the engine (on what it was built for) at ``path``.
 
         ``threads`` 0 takes one per physical core. ``verify`` checks the SHA-256 of every file when
-        it is first used. Raises BundleError, BackendError, DependencyError.
+        it is first used. Raises BundleError, EngineError, BackendError, DependencyError.
         """
-        bundle = Bundle.open(path, verify=verify)
-        return cls(bundle, OrtCpuBackend(bundle, threads=threads))
+        bundle = open_bundle_or_engine(path, verify=verify)
+        return cls(bundle, open_backend(bundle, threads=threads))
 
     def __enter__(self) -> Janus:
         return self

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.bundle import Bundle
-from janus_edge.errors import BackendError, DependencyError, InputError
+from janus_edge.engine import Engine
+from janus_edge.errors import BackendError, DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
 
 if TYPE_CHECKING:
@@ -82,6 +83,22 @@ class OrtCpuBackend:
     def close(self) -> None:
         """Free all sessions; a later call opens them again."""
         self._sessions.clear()
+
+
+def open_backend(bundle: Bundle, *, threads: int = 0) -> Backend:
+    """What runs ``bundle`` on this machine: for an engine, what it was built for.
+
+    Raises EngineError for an engine that does not fit, with the command that builds it again, and
+    BackendError, DependencyError.
+    """
+    if isinstance(bundle, Engine):
+        if bundle.manifest.target != "ort-cpu":
+            raise EngineError(
+                f"{bundle.path}: was built for {bundle.manifest.target!r}, which this version of "
+                "janus-edge cannot run; upgrade janus-edge, or build an engine for ort-cpu"
+            )
+        bundle.check_tool("onnxruntime", _onnxruntime().__version__)
+    return OrtCpuBackend(bundle, threads=threads)
 
 
 class OrtSession:

@@ -1,0 +1,59 @@
+"""An engine: a bundle's model built for one target, in a folder that runs in a bundle's place.
+
+    manifest.json               a bundle's, and: bundle, target, versions, profiles, passes per graph
+    graphs/*                    lowered graphs with their weights, or a builder's serialised plans
+    tokenizer.json
+    text_embeddings.bin         as in a bundle: running needs nothing of the bundle itself
+
+`engines/build.py` writes one.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import ClassVar
+
+from janus_edge.bundle import Bundle
+from janus_edge.engine_manifest import EngineManifest
+from janus_edge.errors import EngineError
+from janus_edge.manifest import Manifest
+
+
+class Engine(Bundle):
+    """An opened engine; it is opened and checked as a bundle is, and raises EngineError."""
+
+    MANIFEST_TYPE: ClassVar[type[Manifest]] = EngineManifest
+
+    manifest: EngineManifest
+
+    @property
+    def rebuild_command(self) -> str:
+        """The command line that builds this engine again, in its place."""
+        built = self.manifest
+        words = ["janus-edge", "build", built.bundle.path, str(self.path), "--target", built.target]
+        return shlex.join([*words, "--force"])
+
+    def check_tool(self, tool: str, found: str) -> None:
+        """Raise EngineError unless ``found`` is the version of ``tool`` that the engine was built
+        with, but for the patch number."""
+        built = self.manifest.tools.get(tool, "unknown")
+        if _minor(built) != _minor(found):
+            raise EngineError(
+                f"{self.path}: was built with {tool} {built} and this machine has {found}; build it "
+                f"again with  {self.rebuild_command}"
+            )
+
+
+def open_bundle_or_engine(path: str | Path, *, verify: bool = True) -> Bundle:
+    """Open whichever is at ``path``; ``verify`` as in :meth:`Bundle.open`.
+
+    Raises EngineError for an engine, BundleError for anything else that is not whole.
+    """
+    return (Engine if Engine.is_at(path) else Bundle).open(path, verify=verify)
+
+
+def _minor(version: str) -> tuple[str, ...]:
+    """Major and minor number of '1.31.1' or '1.31.1+cu12'; of 'unknown' nothing."""
+    return tuple(re.findall(r"\d+", version)[:2])

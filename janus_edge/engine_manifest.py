@@ -1,0 +1,108 @@
+"""What an engine's ``manifest.json`` says: a bundle's manifest, and how it was built for a target."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from janus_edge.errors import EngineError
+from janus_edge.manifest import Kind, Manifest
+
+#: Rises when a manifest written by this version cannot be read by an older one.
+ENGINE_SCHEMA_VERSION = 1
+
+ENGINE = Kind("engine", "an", "build", "built", ENGINE_SCHEMA_VERSION, EngineError, EngineError)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltFrom:
+    """The bundle that an engine was built from: its digest, and where it was then."""
+
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The sizes that an engine takes in one dimension; it is tuned for ``typical``."""
+
+    smallest: int
+    typical: int
+    largest: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.smallest <= self.typical <= self.largest:
+            raise ValueError(
+                f"1 <= smallest <= typical <= largest must hold, found {self.smallest}, "
+                f"{self.typical}, {self.largest}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Shapes that the language model of an engine is built for, in the symbols of `graphs.py`.
+
+    ``rows`` is B, ``new_tokens`` S (the length of a prefill, or 1), ``capacity`` C.
+    """
+
+    rows: Range
+    new_tokens: Range
+    capacity: Range
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """How many places a lowering pass rewrote, and why it left others ('node: reason')."""
+
+    changed: int
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GraphBuild:
+    """What building did to one graph.
+
+    ``weight_bytes`` are those of the lowered graph's constants; ``workspace_bytes`` is the scratch
+    memory that a run takes, None where only the run itself tells (ONNX Runtime). ``passes`` are in
+    the order in which they ran.
+    """
+
+    weight_bytes: int
+    workspace_bytes: int | None
+    passes: dict[str, PassReport]
+
+    def __post_init__(self) -> None:
+        if min(self.weight_bytes, self.workspace_bytes or 0) < 0:
+            raise ValueError("weight_bytes and workspace_bytes must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineManifest(Manifest):
+    """Everything that a reader of an engine needs to know before opening a graph.
+
+    ``tools`` are the versions that it was built with and ``graphs`` the files of the target, with
+    the inputs and outputs that a bundle's have; ``parity`` is empty, since a bundle's figures are of
+    other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
+    CPU, ``profiles`` are empty for a target whose graphs take any shape.
+    """
+
+    KIND: ClassVar[Kind] = ENGINE
+
+    kind: str
+    key: str
+    bundle: BuiltFrom
+    target: str
+    compute_capability: str | None
+    profiles: tuple[Profile, ...]
+    builds: dict[str, GraphBuild]
+    build_seconds: float
+
+    def __post_init__(self) -> None:
+        Manifest.__post_init__(self)
+        if self.kind != ENGINE.name:
+            raise ValueError(f"kind must be {ENGINE.name!r}, found {self.kind!r}")
+        if self.builds.keys() != self.graphs.keys():
+            raise ValueError("'builds' must tell of every graph, and of no other")
+        if not (math.isfinite(self.build_seconds) and self.build_seconds >= 0):
+            raise ValueError(f"build_seconds must be finite and not negative: {self.build_seconds}")

@@ -1,0 +1,155 @@
+"""From a bundle to an engine for one target, through the engine cache."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from janus_edge.bundle import Bundle, files_below
+from janus_edge.bundle_writer import FolderWriter
+from janus_edge.engine import Engine
+from janus_edge.engine_manifest import (
+    ENGINE,
+    ENGINE_SCHEMA_VERSION,
+    BuiltFrom,
+    EngineManifest,
+    GraphBuild,
+    Profile,
+)
+from janus_edge.engines.cache import EngineCache, Ingredients
+from janus_edge.engines.sources import sources_digest
+from janus_edge.graphs import Graph
+from janus_edge.manifest import GraphEntry
+from janus_edge.progress import Row, Task, silent
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltGraph:
+    """A graph's files in the engine's folder, and what building did to it."""
+
+    entry: GraphEntry
+    build: GraphBuild
+
+
+class Target(Protocol):
+    """Builds the graphs of a bundle for one kind of device.
+
+    What it builds may depend on nothing but the bundle, what it answers here, and the code of its
+    class' module and of what that imports of this stage: the cache knows engines by these.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+        ...
+
+    @property
+    def compute_capability(self) -> str | None:
+        """The device's ('8.7'); None for a CPU."""
+        ...
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The shapes that it builds for; empty where graphs take any."""
+        ...
+
+    def tools(self) -> Mapping[str, str]:
+        """Versions of all that an engine depends on, by name; raises DependencyError."""
+        ...
+
+    def check(self, bundle: Bundle) -> None:
+        """Raise EngineError, with the fix, for a bundle that this target cannot take."""
+        ...
+
+    def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
+        """Write ``graph`` below ``folder``; raises EngineError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """The engine, and whether it came from the cache."""
+
+    engine: Engine
+    cached: bool
+
+
+def build_engine(
+    bundle: Bundle,
+    target: Target,
+    out: str | Path,
+    *,
+    force: bool = False,
+    cache: EngineCache | None = None,
+    task: Task = silent,
+) -> BuildResult:
+    """Write the engine of ``bundle`` for ``target`` to ``out``; all of it or nothing.
+
+    With ``cache`` one that was built from the same before is taken from there, and a new one is
+    kept there. With ``force`` an engine at ``out`` is replaced once the new one is complete. Raises
+    EngineError, and InputError for an ``out`` that cannot be written.
+    """
+    target.check(bundle)
+    tools, origin = dict(target.tools()), BuiltFrom(bundle.digest, str(bundle.path.absolute()))
+    key = Ingredients(
+        origin.digest, target.name, tools, target.compute_capability, target.profiles,
+        sources_digest([__name__, type(target).__module__]),
+    ).key  # fmt: skip
+    with FolderWriter(Engine, out, force=force) as writer:
+        if cache:
+            found = _from_cache(cache, key, writer, origin, task)
+            if found:
+                return BuildResult(found, cached=True)
+        started = time.perf_counter()
+        built = {}
+        for graph in Graph:
+            with task(graph.value) as row:
+                built[graph.value] = target.build(bundle, graph, writer.folder, row)
+        for name in (bundle.manifest.tokenizer, bundle.manifest.text_embeddings.file):
+            copy_file(bundle, name, writer.folder)
+        manifest = EngineManifest(
+            schema_version=ENGINE_SCHEMA_VERSION,
+            config=bundle.manifest.config,
+            special_tokens=bundle.manifest.special_tokens,
+            recipe=bundle.manifest.recipe,
+            graphs={name: done.entry for name, done in built.items()},
+            tokenizer=bundle.manifest.tokenizer,
+            text_embeddings=bundle.manifest.text_embeddings,
+            source=bundle.manifest.source,
+            tools=tools,
+            parity={},
+            derivation=bundle.manifest.derivation,
+            kind=ENGINE.name,
+            key=key,
+            bundle=origin,
+            target=target.name,
+            compute_capability=target.compute_capability,
+            profiles=target.profiles,
+            builds={name: done.build for name, done in built.items()},
+            build_seconds=time.perf_counter() - started,
+        )
+        with task("hashes") as row:
+            row.begin(sum(path.stat().st_size for path in files_below(writer.folder)))
+            engine = writer.seal(manifest, row.advance)
+    if cache:
+        cache.keep(engine)
+    return BuildResult(engine, cached=False)
+
+
+def copy_file(bundle: Bundle, name: str, folder: Path) -> None:
+    """Copy a file of ``bundle``, its hash checked, to the same place below ``folder``."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bundle.file(name), folder / name)
+
+
+def _from_cache(
+    cache: EngineCache, key: str, writer: FolderWriter[Engine], origin: BuiltFrom, task: Task
+) -> Engine | None:
+    with task("cache") as row:
+        row.state("look up")
+        found = cache.find(key, row.advance)
+        return cache.copy(found, writer, origin) if found else None

@@ -1,0 +1,1 @@
+"""Rewrites of canonical graphs into what one target runs best: one rewrite per file."""

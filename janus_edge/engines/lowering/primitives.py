@@ -1,0 +1,109 @@
+"""Writing plain operators in place of one that an older operator set does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+#: Attributes that a node may have: a name and the values that mean what the rewrite writes.
+Allowed = dict[str, tuple[Any, ...]]
+
+
+class Writer:
+    """Writes nodes in front of ``node``, named below it, and at last puts a value in its place."""
+
+    def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
+        self._graph, self._node, self._count = graph, node, 0
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        dtype: ir.DataType | None,
+        shape: ir.Shape | None = None,
+        **attributes: Any,
+    ) -> ir.Value:
+        """The output, of this ``dtype`` and ``shape``, of a new standard operator."""
+        name = f"{self._node.name}/{op_type}_{self._count}"
+        self._count += 1
+        kind = None if dtype is None else ir.TensorType(dtype)
+        output = ir.Value(name=f"{name}_output", type=kind, shape=shape)
+        node = ir.node(op_type, inputs, attributes or None, name=name, outputs=[output])
+        self._graph.insert_before(self._node, node)
+        return output
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """``value`` as ``dtype``: itself where it is that already."""
+        if value.dtype == dtype:
+            return value
+        return self.op("Cast", [value], dtype, value.shape, to=int(dtype))
+
+    def size(self, value: ir.Value, axis: int) -> ir.Value:
+        """The size of an axis, int64 [1]."""
+        return self.op("Shape", [value], ir.DataType.INT64, ir.Shape([1]), start=axis, end=axis + 1)
+
+    def count(self, size: ir.Value) -> ir.Value:
+        """0, 1, 2, ... below ``size`` (int64 [1]), int64."""
+        limit = self.op("Squeeze", [size, self.integers(0)], ir.DataType.INT64, ir.Shape([]))
+        zero, one = self.scalar(0, ir.DataType.INT64), self.scalar(1, ir.DataType.INT64)
+        return self.op("Range", [zero, limit, one], ir.DataType.INT64)
+
+    def integers(self, *values: int) -> ir.Value:
+        """A constant int64 vector."""
+        return self.constant("_".join(map(str, values)), np.array(values, np.int64))
+
+    def scalar(self, value: float, dtype: ir.DataType) -> ir.Value:
+        """A constant without axes."""
+        return self.constant(f"scalar_{value!r}", np.array(value, dtype.numpy()))
+
+    def constant(self, label: str, values: np.ndarray) -> ir.Value:
+        """A constant whose ``label`` and type tell its values, so that equal ones are stored once."""
+        name = f"primitive_{values.dtype.name}_{label}"
+        if name not in self._graph.initializers:
+            tensor, shape = ir.tensor(values, name=name), ir.Shape(values.shape)
+            kind = ir.TensorType(tensor.dtype)
+            self._graph.register_initializer(
+                ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+            )
+        return self._graph.initializers[name]
+
+    def finish(self, value: ir.Value) -> None:
+        """Let ``value``, which one of the new nodes made, take the node's place and name."""
+        old = self._node.outputs[0]
+        value.name, value.type, value.shape = old.name, old.type, old.shape
+        ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
+        self._graph.remove(self._node, safe=True)
+
+
+def nodes_of(model: ir.Model, op_type: str) -> list[ir.Node]:
+    """The graph's nodes of a standard operator, in the graph's order."""
+    return [n for n in model.graph if n.op_type == op_type and not n.domain]
+
+
+def unexpected_attribute(node: ir.Node, allowed: Allowed) -> str | None:
+    """Why ``node`` is left: an attribute that is not among ``allowed``, or has another value."""
+    for name, attribute in node.attributes.items():
+        if name not in allowed or attribute.value not in allowed[name]:
+            return f"{node.op_type} has {name} = {attribute.value}"
+    return None
+
+
+def inputs_of(node: ir.Node, count: int) -> Iterator[ir.Value | None]:
+    """The first ``count`` inputs, None where one is absent."""
+    for i in range(count):
+        yield node.inputs[i] if i < len(node.inputs) else None
+
+
+def sizes(value: ir.Value, *axes: int) -> tuple[object, ...] | None:
+    """Sizes of axes, numbers or symbols, that equal another value's only if they are the same.
+
+    None where the graph does not tell them.
+    """
+    if value.shape is None:
+        return None
+    found = tuple(value.shape[axis] for axis in axes)
+    named = all(isinstance(dim, int) or dim.value is not None for dim in found)
+    return tuple(str(dim) for dim in found) if named else None

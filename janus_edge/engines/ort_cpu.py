@@ -1,0 +1,121 @@
+"""The target `ort-cpu`: graphs rewritten into what ONNX Runtime's CPU provider runs best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from janus_edge import __version__
+from janus_edge.bundle import Bundle
+from janus_edge.engine_manifest import GraphBuild, PassReport, Profile
+from janus_edge.engines.build import BuiltGraph, copy_file
+from janus_edge.engines.lowering import (
+    group_query_attention,
+    joined_projections,
+    skip_norm,
+    unsigned_activations,
+)
+from janus_edge.engines.lowering.passes import Pass, load, lower, save
+from janus_edge.errors import DependencyError, EngineError, LoweringError
+from janus_edge.graphs import Graph
+from janus_edge.manifest import GraphEntry
+from janus_edge.progress import Row
+from janus_edge.recipe import Recipe
+
+#: The language model's, in order. Joined queries, keys and values go packed into the attention; a
+#: recipe may give them different schemes, and then they stay apart.
+LANGUAGE_MODEL = (
+    Pass("joined_projections", joined_projections.rewrite, expected=False),
+    Pass("group_query_attention", group_query_attention.rewrite),
+    Pass("skip_norm", skip_norm.rewrite),
+)
+
+#: Behind these, in every graph of a recipe with int8 inputs; which nodes have them is its rules'.
+INT8_INPUTS = (Pass("unsigned_activations", unsigned_activations.rewrite, expected=False),)
+
+
+class OrtCpu:
+    """Builds for ONNX Runtime's CPU provider; the graphs take any shape, as a bundle's do."""
+
+    name = "ort-cpu"
+    compute_capability = None
+    profiles: tuple[Profile, ...] = ()
+
+    def passes(self, graph: Graph, recipe: Recipe) -> tuple[Pass, ...]:
+        """The rewrites of ``graph`` in a bundle of ``recipe``, in order."""
+        own = LANGUAGE_MODEL if graph is Graph.LANGUAGE_MODEL else ()
+        int8_inputs = any(rule.scheme and rule.scheme.inputs for rule in recipe.rules)
+        return (*own, *(INT8_INPUTS if int8_inputs else ()))
+
+    def tools(self) -> dict[str, str]:
+        """Versions of janus-edge, of what rewrites the graphs, and of what will run them."""
+        try:
+            import onnxruntime
+        except ImportError as missing:
+            raise DependencyError.missing("onnxruntime", "cpu") from missing
+        return {
+            "janus-edge": __version__,
+            "onnx": onnx.__version__,
+            "onnx-ir": ir.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        }
+
+    def check(self, bundle: Bundle) -> None:
+        """Raise EngineError for bfloat16 graphs, which the CPU provider has no kernels for."""
+        if bundle.manifest.recipe.float_type == "bfloat16":
+            raise EngineError(
+                f"{bundle.path}: its graphs are bfloat16, for which ONNX Runtime has no CPU kernels; "
+                f"export the bundle with --precision fp32 (or fp16) for {self.name}"
+            )
+
+    def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
+        """Rewrite ``graph`` and write it; one that no pass changes is copied as it is."""
+        row.state("rewrite")
+        entry = bundle.manifest.graphs[graph.value]
+        model = load(bundle.graph(graph))
+        weight_bytes, ports = _weight_bytes(model), _ports(model)
+        outcomes = lower(model, self.passes(graph, bundle.manifest.recipe))
+        passes = {name: PassReport(o.changed, o.left) for name, o in outcomes.items()}
+        if not any(report.changed for report in passes.values()):
+            row.state("copy")
+            for name in (entry.file, *entry.weights):
+                copy_file(bundle, name, folder)
+            return BuiltGraph(entry, GraphBuild(weight_bytes, None, passes))
+        if _ports(model) != ports:
+            raise LoweringError(
+                f"{graph.value}: its inputs or outputs are others after {', '.join(passes)}; this is "
+                "a mistake in a lowering pass: please report it"
+            )
+        row.state("write")
+        written = _write(model, folder / "graphs" / f"{graph.value}.onnx", folder)
+        lowered = GraphEntry(written[0], written[1:], entry.inputs, entry.outputs)
+        return BuiltGraph(lowered, GraphBuild(_weight_bytes(model), None, passes))
+
+
+def _write(model: ir.Model, path: Path, folder: Path) -> tuple[str, ...]:
+    """Save and check a graph; its file and its weights' if it has any, relative to ``folder``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(model, path)
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as invalid:
+        raise LoweringError(
+            f"{path.name}: not a valid ONNX model after its lowering passes ({invalid}); this is a "
+            "mistake in one of them: please report it"
+        ) from invalid
+    weights = path.with_suffix(".weights")
+    files = (path, weights) if weights.exists() else (path,)
+    return tuple(file.relative_to(folder).as_posix() for file in files)
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    constants = (value.const_value for value in model.graph.initializers.values())
+    return sum(constant.nbytes for constant in constants if constant is not None)
+
+
+def _ports(model: ir.Model) -> list[tuple[str | None, ...]]:
+    """Name, type and shape of the inputs and outputs, as text."""
+    values = [*model.graph.inputs, None, *model.graph.outputs]
+    return [(v.name, str(v.type), str(v.shape)) if v else (None,) for v in values]

@@ -1,0 +1,60 @@
+"""Which version of the code builds a target's engines: a digest over the modules that do it.
+
+A number that authors must remember to raise is forgotten just when it matters, and an engine of
+older code is then measured as if it were of the newer. A digest over the sources forgets nothing; a
+comment that changes costs one build. It covers the modules of this stage that the roots import,
+directly or through others, so that work on one target does not rebuild the engines of another.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import janus_edge
+
+_STAGE = "janus_edge.engines"
+
+
+def sources_digest(roots: Iterable[str], packages: Path | None = None) -> str:
+    """SHA-256 over the modules named ``roots`` and those of ``janus_edge.engines`` they import.
+
+    ``packages`` is the folder that holds the package ``janus_edge``; its own if not given. The
+    modules outside this stage that matter are covered by the version of janus-edge.
+    """
+    folder = packages or Path(janus_edge.__file__).parents[1]
+    seen: dict[str, bytes] = {}
+    waiting = [*roots]
+    while waiting:
+        module = waiting.pop()
+        path = _file(folder, module)
+        if module in seen or path is None:
+            continue
+        seen[module] = path.read_bytes()
+        waiting += _imports(seen[module])
+    state = hashlib.sha256()
+    for module in sorted(seen):
+        state.update(f"{module} {len(seen[module])}\n".encode() + seen[module])
+    return state.hexdigest()
+
+
+def _file(folder: Path, module: str) -> Path | None:
+    """The source of a module or package; None for a name that is neither."""
+    path = folder.joinpath(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def _imports(source: bytes) -> Iterator[str]:
+    """What a source imports of this stage, wherever the import stands; names may be no modules."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if f"{name}.".startswith(f"{_STAGE}."))

@@ -1,0 +1,225 @@
+"""Lowered graphs hold what TensorRT 10.3's parser takes, and NVIDIA's parser of today builds them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from janus_edge.bundle import Bundle
+from janus_edge.compare import difference
+from janus_edge.engines.lowering import (
+    lower_opset,
+    primitive_attention,
+    primitive_group_norm,
+    primitive_norm,
+    primitive_rotary,
+    primitive_scatter,
+)
+from janus_edge.engines.lowering.passes import Pass, load, lower, save
+from janus_edge.engines.lowering.tensorrt_10_3_operators import check
+from janus_edge.graphs import Graph, signature
+from tests.unit.engines.lowering.primitive_graphs import parsed
+
+NORM = Pass("primitive_norm", primitive_norm.rewrite)
+ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
+SCATTER = Pass("primitive_scatter", primitive_scatter.rewrite)
+ATTENTION = Pass("primitive_attention", primitive_attention.rewrite)
+GROUP_NORM = Pass("primitive_group_norm", primitive_group_norm.rewrite)
+OPSET = Pass("lower_opset", lower_opset.rewrite)
+
+#: What each graph needs; each of them must find something to change.
+PASSES = {
+    Graph.LANGUAGE_MODEL: (NORM, ROTARY, SCATTER, ATTENTION, OPSET),
+    Graph.VISION_ENCODER: (ATTENTION, OPSET),
+    Graph.VQ_ENCODER: (GROUP_NORM, ATTENTION, OPSET),
+    Graph.VQ_DECODER: (GROUP_NORM, ATTENTION, OPSET),
+}
+
+#: Least, usual and most of each symbol of the graph table.
+SIZES = {"N": (1, 1, 2), "B": (1, 2, 4), "S": (1, 1, 32), "P": (1, 1, 2), "2P": (2, 2, 4)}
+CAPACITY = (32, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def lowered_bundle(
+    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Graph, Path]:
+    """Every graph of the bundle through its passes and through the check."""
+    folder, bundle = tmp_path_factory.mktemp("lowered"), Bundle.open(tiny_bundle)
+    paths = {}
+    for graph in Graph:
+        model = load(bundle.graph(graph))
+        lower(model, PASSES.get(graph, (OPSET,)))
+        assert check(model) == ()
+        paths[graph] = folder / f"{graph.value}.onnx"
+        save(model, paths[graph])
+    return paths
+
+
+def test_every_graph_is_valid_and_keeps_its_signature(
+    tiny_bundle: Path, lowered_bundle: dict[Graph, Path]
+) -> None:
+    """Names, types and shapes of inputs and outputs are those of the canonical graph, at opset 20."""
+    bundle = Bundle.open(tiny_bundle)
+    for graph, path in lowered_bundle.items():
+        onnx.checker.check_model(str(path), full_check=True)
+        found = onnx.load(str(path), load_external_data=False)
+        wanted = onnx.load(str(bundle.graph(graph)), load_external_data=False)
+        assert list(found.graph.input) == list(wanted.graph.input)
+        assert list(found.graph.output) == list(wanted.graph.output)
+        assert [(o.domain, o.version) for o in found.opset_import] == [("", 20)]
+
+
+def test_the_cache_has_one_reader(lowered_bundle: dict[Graph, Path]) -> None:
+    """Past keys and values are read by their ScatterND alone (a Shape reads no values), so that a
+    present in the same buffer changes nothing that is still to be read."""
+    graph = onnx.load(str(lowered_bundle[Graph.LANGUAGE_MODEL]), load_external_data=False).graph
+    pasts = [i.name for i in graph.input if i.name.startswith(("past_key", "past_value"))]
+    assert pasts
+    for past in pasts:
+        readers = [n for n in graph.node if past in n.input and n.op_type != "Shape"]
+        assert [n.op_type for n in readers] == ["ScatterND"]
+        assert readers[0].input[0] == past
+        assert readers[0].output[0] == past.replace("past", "present")
+
+
+@pytest.mark.parametrize("graph", [Graph.VISION_ENCODER, Graph.VQ_ENCODER, Graph.VQ_DECODER])
+def test_the_values_stay(
+    tiny_bundle: Path, lowered_bundle: dict[Graph, Path], graph: Graph
+) -> None:
+    """Two pictures through the canonical and through the lowered graph: equal up to rounding, codes
+    equal altogether. The language model has tests of its own."""
+    bundle = Bundle.open(tiny_bundle)
+    (port,) = signature(graph, bundle.manifest.config).inputs
+    shape = [2 if dim == "N" else int(dim) for dim in port.shape]
+    rng = np.random.default_rng(0)
+    if port.dtype == "int64":
+        feed = rng.integers(0, bundle.manifest.config.vq.codebook_size, shape)
+    else:
+        feed = rng.uniform(-1, 1, shape).astype(np.float32)
+    paths = bundle.graph(graph), lowered_bundle[graph]
+    sessions = [ort.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in paths]
+    (wanted,), (found,) = (s.run(None, {port.name: feed}) for s in sessions)
+    assert found.dtype == wanted.dtype
+    if graph is Graph.VQ_ENCODER:
+        np.testing.assert_array_equal(found, wanted)
+    else:
+        assert difference(found, wanted, "float32")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx has no wheel for this machine",
+)
+@pytest.mark.parametrize("graph", list(Graph))
+def test_tensorrt_rtx_builds_it(
+    tiny_bundle: Path, lowered_bundle: dict[Graph, Path], graph: Graph
+) -> None:
+    """Parsed and built for compute capability 8.0; the cache's length is free within the profile,
+    which it cannot be where TensorRT's own cache operator is used."""
+    config = Bundle.open(tiny_bundle).manifest.config
+    ports = signature(graph, config).inputs
+    shapes = {}
+    for port in ports:
+        if any(isinstance(dim, str) for dim in port.shape):
+            sizes = {**SIZES, "C": CAPACITY}
+            each = [sizes[d] if isinstance(d, str) else (d,) * 3 for d in port.shape]
+            shapes[port.name] = tuple(map(list, zip(*each, strict=True)))
+    assert build(lowered_bundle[graph], shapes) == []
+
+
+def build(path: Path, shapes: dict[str, Any]) -> list[str]:
+    """What TensorRT-RTX calls errors on the way to an engine."""
+    trt: Any = importlib.import_module("tensorrt_rtx")
+    errors: list[str] = []
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                errors.append(message)
+
+    log = Log()
+    builder = trt.Builder(log)
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(path)):
+        return errors or ["not parsed"]
+    options = builder.create_builder_config()
+    options.num_compute_capabilities = 1
+    options.set_compute_capability(trt.ComputeCapability.SM80, 0)
+    profile = builder.create_optimization_profile()
+    for name, sizes in shapes.items():
+        profile.set_shape(name, *sizes)
+    options.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(network, options)
+    return errors if engine is not None else errors or ["no engine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("(float[N,4] x, float[4] a) => (float[N,4] y) { [n] y = RMSNormalization (x, a) }", "n: TensorRT 10.3 has no operator RMSNormalization"),
+        ("(float[N,4,S] x, float[4] a) => (float[N,4,S] y) { [n] y = GroupNormalization <num_groups = 2> (x, a, a) }", "n: TensorRT 10.3 has no operator GroupNormalization"),
+        ("(double[N,4] x) => (double[N,4] y) { [n] y = Sigmoid (x) }", "n: Sigmoid takes no DOUBLE ('x')"),
+        ("(float[N,4] x, int64[1] a) => (float[N] y) { [n] y = Squeeze (x, a) }", "n: input 1 of Squeeze is not constant"),
+        ('(float[4,4] x, int64[2,1] i, float[2,4] u) => (float[4,4] y) { [n] y = ScatterND <reduction = "none"> (x, i, u) }', "n: ScatterND has the attribute reduction"),
+        ('(float[1,1,4,4] x, float[4] s) => (float[1,1,H,W] y) { [n] y = Resize <mode = "cubic"> (x, , s) }', "n: Resize has mode = cubic"),
+    ],
+)  # fmt: skip
+def test_what_the_parser_does_not_take(text: str, reason: str) -> None:
+    """Each of them is named, in a graph of an opset that the parser documents or not."""
+    model = parsed(f"g {text}")
+    assert check(model) == ("g: opset 24 is not among 9 to 20", reason)
+
+
+@pytest.mark.parametrize(
+    ("weights", "opset", "problems"),
+    [
+        ("int4", 21, ()),
+        ("int4", 22, ("g: opset 22 is not among 9 to 21",)),
+        ("int8", 21, ("g: opset 21 is not among 9 to 20", "w: blocks of INT8: TensorRT 10.3 takes blocks of int4 only; use the recipe int4-weight or int8")),
+    ],
+)  # fmt: skip
+def test_blocked_weights(weights: str, opset: int, problems: tuple[str, ...]) -> None:
+    """Blocks of int4 pass at opset 21, those of int8 do not."""
+    text = f"""
+    g (float[B,64] x, {weights}[64,4] w) => (float[B,4] y)
+    <float[2,4] s = {{1, 1, 1, 1, 1, 1, 1, 1}}>
+    {{
+        [w] d = DequantizeLinear <axis = 0, block_size = 32> (w, s)
+        [m] y = MatMul (x, d)
+    }}
+    """
+    model = parsed(text)
+    model.opset_imports[""] = opset
+    assert check(model) == problems
+
+
+@pytest.mark.parametrize(
+    ("zero_point", "problems"),
+    [("int8 z = {0}", 0), ("int8 z = {3}", 2), ("uint8 z = {0}", 1)],
+)
+def test_zero_points(zero_point: str, problems: int) -> None:
+    """Symmetric int8 alone; an asymmetric pair is named twice, an unsigned one where it is read."""
+    text = f"""
+    g (float[B,4] x) => (float[B,4] y)
+    <float s = {{0.5}}, {zero_point}>
+    {{
+        [q] q = QuantizeLinear (x, s, z)
+        [d] y = DequantizeLinear (q, s, z)
+    }}
+    """
+    model = parsed(text)
+    model.opset_imports[""] = 20
+    assert len(check(model)) == problems

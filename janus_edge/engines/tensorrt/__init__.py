@@ -1,0 +1,1 @@
+"""The builder of TensorRT's and TensorRT-RTX' plans: one code path for both."""

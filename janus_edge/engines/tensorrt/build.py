@@ -1,0 +1,133 @@
+"""From a graph to a plan: what TensorRT's and TensorRT-RTX' builders make of one graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from janus_edge.config import JanusConfig
+from janus_edge.engines.tensorrt import options as build_options
+from janus_edge.engines.tensorrt.api import TensorRT
+from janus_edge.engines.tensorrt.dump import precisions
+from janus_edge.engines.tensorrt.messages import Messages
+from janus_edge.engines.tensorrt.network import ParsedGraph, parse_graph
+from janus_edge.engines.tensorrt.objects import IBuilderConfig
+from janus_edge.engines.tensorrt.plan_file import write_plan
+from janus_edge.engines.tensorrt.profiles import Profile, Shapes, optimization_profiles
+from janus_edge.errors import EngineError
+from janus_edge.graphs import Graph
+from janus_edge.progress import Row
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlan:
+    """A plan that was written, and what its building told.
+
+    ``weight_bytes`` are those of the graph's constants, ``device_weight_bytes`` of the plan's once
+    it is loaded; ``device_bytes`` is the scratch memory that an execution context takes, of the
+    optimisation profile that takes most. Both are the builder's word, None where it said nothing. ``precisions`` counts layers of the network by type and precision (no engine can be
+    asked without a GPU). ``timing_cache`` is for the next build, None where builds measure nothing.
+    """
+
+    path: Path
+    size: int
+    seconds: float
+    weight_bytes: int
+    device_weight_bytes: int | None
+    device_bytes: int | None
+    precisions: dict[str, int]
+    timing_cache: bytes | None
+    warnings: tuple[str, ...]
+
+
+def build_plan(
+    graph_file: Path,
+    graph: Graph,
+    config: JanusConfig,
+    profile: Profile,
+    tensorrt: TensorRT,
+    out: Path,
+    *,
+    capabilities: Sequence[str] = (),
+    timing_cache: bytes | None = None,
+    workspace: int | None = None,
+    refit: bool = False,
+    weight_streaming: bool = False,
+    progress: Row | None = None,
+) -> BuiltPlan:
+    """Parse and build ``graph_file`` into the plan ``out``, which appears when it is complete.
+
+    ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
+    limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
+    (TensorRT-RTX 1.7 then wants a GPU to build), ``weight_streaming`` lets a run keep part of them
+    in the host's memory. Raises EngineError with TensorRT's words and the fix, and InputError for a
+    profile or capability that cannot be had; neither leaves a file.
+    """
+    started = time.perf_counter()
+    messages = Messages()
+    shapes = optimization_profiles(graph, config, profile)
+    if progress:
+        progress.state("parse")
+    parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages)
+    options = parsed.builder.create_builder_config()
+    build_options.choose_capabilities(tensorrt, options, capabilities)
+    build_options.set_flags(tensorrt, options, refit=refit, weight_streaming=weight_streaming)
+    if workspace is not None:
+        build_options.set_workspace(tensorrt, options, workspace)
+    for one in shapes:
+        _add_profile(graph_file, parsed, options, one)
+    build_options.use_timing_cache(tensorrt, options, timing_cache, messages)
+    monitor = build_options.watch(tensorrt, options, progress) if progress else None
+    size = _write(tensorrt, graph_file, parsed, options, out, messages)
+    del monitor  # lived as long as the build
+    return BuiltPlan(
+        path=out,
+        size=size,
+        seconds=time.perf_counter() - started,
+        weight_bytes=parsed.weight_bytes,
+        device_weight_bytes=messages.weight_bytes,
+        device_bytes=max(messages.activation_bytes, default=None),
+        precisions=precisions(parsed.network),
+        timing_cache=build_options.timing_cache_after(tensorrt, options),
+        warnings=tuple(messages.warnings),
+    )
+
+
+def _add_profile(
+    graph_file: Path, parsed: ParsedGraph, options: IBuilderConfig, shapes: dict[str, Shapes]
+) -> None:
+    made = parsed.builder.create_optimization_profile()
+    for name, (smallest, typical, largest) in shapes.items():
+        made.set_shape(name, smallest, typical, largest)
+    if options.add_optimization_profile(made) < 0:
+        raise EngineError(
+            f"{graph_file}: its inputs do not take the shapes {shapes}; export the bundle again"
+        )
+
+
+def _write(
+    tensorrt: TensorRT,
+    graph_file: Path,
+    parsed: ParsedGraph,
+    options: IBuilderConfig,
+    out: Path,
+    messages: Messages,
+) -> int:
+    """Build into a file beside ``out`` and rename it; its bytes."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            size = write_plan(tensorrt, parsed.builder, parsed.network, options, file)
+        if not size:
+            raise messages.build_error(str(tensorrt), graph_file)
+        partial.replace(out)
+    except OSError as failure:
+        raise EngineError(
+            f"{out}: cannot be written ({failure.strerror}); free some space, or choose another place"
+        ) from failure
+    finally:
+        partial.unlink(missing_ok=True)
+    return size

@@ -1,0 +1,108 @@
+"""The options of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from janus_edge.engines.tensorrt.api import TensorRT
+from janus_edge.engines.tensorrt.messages import Messages
+from janus_edge.engines.tensorrt.objects import IBuilderConfig
+from janus_edge.errors import InputError
+from janus_edge.progress import Row
+
+
+def choose_capabilities(
+    tensorrt: TensorRT, options: IBuilderConfig, capabilities: Sequence[str]
+) -> None:
+    """Build for GPUs of these compute capabilities ('8.9'); none means TensorRT's own choice.
+
+    That is this machine's GPU for TensorRT, and 8.0, 8.6, 8.9 and 12.0 in one plan for TensorRT-RTX
+    1.7. Raises InputError for one that it cannot build for.
+    """
+    known = tensorrt.features.capabilities
+    if capabilities and not known:
+        raise InputError(
+            f"{tensorrt} builds for this machine's GPU only: leave out the compute capability"
+        )
+    for capability in capabilities:
+        if capability not in known:
+            raise InputError(
+                f"{tensorrt} cannot build for compute capability {capability!r}: "
+                f"choose from {', '.join(known)}"
+            )
+    if not capabilities:
+        return
+    trt = tensorrt.module
+    options.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
+        options.set_compute_capability(member, index)
+
+
+def set_flags(
+    tensorrt: TensorRT, options: IBuilderConfig, *, refit: bool, weight_streaming: bool
+) -> None:
+    """Flags of a build; float32 products are of float32, not of TF32's 10-bit mantissas.
+
+    Runs allocate nothing, so that CUDA graphs can be made of them.
+    """
+    trt = tensorrt.module
+    options.clear_flag(trt.BuilderFlag.TF32)
+    if tensorrt.features.user_allocation:
+        options.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if refit:
+        options.set_flag(trt.BuilderFlag.REFIT)
+    if weight_streaming:
+        options.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
+    options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # what the inspector can tell
+
+
+def set_workspace(tensorrt: TensorRT, options: IBuilderConfig, size: int) -> None:
+    """Let no layer take more than ``size`` bytes of scratch memory."""
+    trt = tensorrt.module
+    options.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
+
+
+def watch(tensorrt: TensorRT, options: IBuilderConfig, row: Row) -> Any:
+    """Tell ``row`` the phases of a build; what is returned must outlive it."""
+    trt = tensorrt.module
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            if parent is None:
+                row.state(phase.lower())
+
+        def phase_finish(self, phase: str) -> None:
+            pass
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            return True
+
+    monitor = Monitor()
+    options.progress_monitor = monitor
+    return monitor
+
+
+def use_timing_cache(
+    tensorrt: TensorRT, options: IBuilderConfig, cache: bytes | None, messages: Messages
+) -> None:
+    """Start from ``cache``, of an earlier build; one of another GPU or version is an empty one.
+
+    Nothing where builds measure nothing.
+    """
+    if not tensorrt.features.timing_cache:
+        return
+    if not options.set_timing_cache(options.create_timing_cache(cache or b""), False):
+        messages.errors.clear()  # said of the cache, not of the build
+        messages.warnings.append("the timing cache is of another GPU or version: not used")
+        options.set_timing_cache(options.create_timing_cache(b""), False)
+
+
+def timing_cache_after(tensorrt: TensorRT, options: IBuilderConfig) -> bytes | None:
+    """The timing cache for the next build; None where builds measure nothing."""
+    cache = options.get_timing_cache() if tensorrt.features.timing_cache else None
+    return None if cache is None else bytes(cache.serialize())

@@ -1,0 +1,196 @@
+"""A TensorRT of a few classes, as old or as new as a test wants it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from janus_edge.engines.tensorrt.api import TensorRT, features
+
+PLAN = b"a plan"
+
+
+class Enum:
+    """A member of an enum: its name, and its number."""
+
+    def __init__(self, name: str, number: int = 0) -> None:
+        self.name, self._number = name, number
+
+    def __int__(self) -> int:
+        return self._number
+
+
+def enum(*names: str) -> type:
+    made = {name: Enum(name, number) for number, name in enumerate(names)}
+    return type("Enum", (), {**made, "__members__": made})
+
+
+def tensor(name: str, *shape: int, dtype: str = "HALF") -> Any:
+    return SimpleNamespace(name=name, shape=shape, dtype=Enum(dtype))
+
+
+def layer(kind: Enum, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
+    class Layer:
+        type = kind
+        num_inputs, num_outputs = len(inputs), len(outputs)
+        attention = SimpleNamespace(decomposable=False)
+
+        def get_input(self, index: int) -> Any:
+            return inputs[index]
+
+        def get_output(self, index: int) -> Any:
+            return outputs[index]
+
+    made = Layer()
+    made.name = name  # type: ignore[attr-defined]
+    return made
+
+
+class Network:
+    def __init__(self, inputs: list[Any], layers: list[Any], outputs: list[Any]) -> None:
+        self.inputs, self.layers, self.outputs = inputs, layers, outputs
+
+    num_inputs = property(lambda self: len(self.inputs))
+    num_layers = property(lambda self: len(self.layers))
+    num_outputs = property(lambda self: len(self.outputs))
+
+    def get_input(self, index: int) -> Any:
+        return self.inputs[index]
+
+    def get_layer(self, index: int) -> Any:
+        return self.layers[index]
+
+    def get_output(self, index: int) -> Any:
+        return self.outputs[index]
+
+
+class Options:
+    """Records what is set; a timing cache is taken if it begins with 'mine' or is empty."""
+
+    num_compute_capabilities = 0
+    profiling_verbosity = None
+    progress_monitor: Any = None
+
+    def __init__(self) -> None:
+        self.flags: set[str] = {"TF32"}
+        self.limits: dict[str, int] = {}
+        self.profiles: list[Any] = []
+        self.cache: bytes | None = None
+        self.capabilities: dict[int, str] = {}
+
+    def set_flag(self, flag: Enum) -> None:
+        self.flags.add(flag.name)
+
+    def clear_flag(self, flag: Enum) -> None:
+        self.flags.discard(flag.name)
+
+    def set_memory_pool_limit(self, pool: Enum, size: int) -> None:
+        self.limits[pool.name] = size
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+    def set_compute_capability(self, capability: Enum, index: int) -> bool:
+        self.capabilities[index] = capability.name
+        return True
+
+    def create_timing_cache(self, serialized: bytes) -> bytes:
+        return serialized
+
+    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        if cache and not cache.startswith(b"mine"):
+            return False
+        self.cache = cache
+        return True
+
+    def get_timing_cache(self) -> Any:
+        assert self.cache is not None
+        return SimpleNamespace(serialize=lambda: np.frombuffer(b"mine, longer", np.uint8))
+
+
+class Parser:
+    """Fills the network with one MatMul of the image head."""
+
+    num_errors = 0
+
+    def __init__(self, network: Network, logger: Any) -> None:
+        self.network = network
+
+    def parse_from_file(self, model: str) -> bool:
+        self.network.inputs = [tensor("hidden_states", -1, 64)]
+        self.network.outputs = [tensor("logits", -1, 48)]
+        kind = Enum("MATRIX_MULTIPLY")
+        self.network.layers = [layer(kind, "m", self.network.inputs, self.network.outputs)]
+        return True
+
+
+def fake_tensorrt(
+    *, capabilities: tuple[str, ...] = (), streamed: bool = False, plan: bytes | None = PLAN
+) -> TensorRT:
+    """A module that 'builds' ``plan``, and the options of its builds in ``module.made``."""
+    made: list[Options] = []
+
+    class Builder:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def create_network(self, flags: int) -> Network:
+            assert flags == 2
+            return Network([], [], [])
+
+        def create_builder_config(self) -> Options:
+            made.append(Options())
+            return made[-1]
+
+        def create_optimization_profile(self) -> Any:
+            shapes: dict[str, Any] = {}
+            return SimpleNamespace(
+                shapes=shapes, set_shape=lambda name, *sizes: shapes.update({name: sizes})
+            )
+
+        def build_serialized_network(self, network: Network, options: Options) -> Any:
+            self.tell(options)
+            return None if plan is None else np.frombuffer(plan, np.uint8)
+
+        def tell(self, options: Options) -> None:
+            for kind, size in (("Activation", 640), ("Activation", 512), ("Weights", 6400)):
+                self.logger.log(Enum("INFO"), f"Total {kind} Memory: {size} bytes")
+            if plan is None:
+                self.logger.log(Enum("ERROR"), "kOPT values\n violate shape constraints")
+            if options.progress_monitor:
+                options.progress_monitor.phase_start("Building Engine", None, 2)
+                options.progress_monitor.phase_start("Tactics", "Building Engine", 2)
+                assert options.progress_monitor.step_complete("Tactics", 1)
+                options.progress_monitor.phase_finish("Building Engine")
+
+    if streamed:
+
+        def stream(self: Any, network: Network, options: Options, writer: Any) -> bool:
+            self.tell(options)
+            for start in range(0, len(plan or b""), 4):
+                writer.write((plan or b"")[start : start + 4])
+            return True  # whatever the writer did, as TensorRT-RTX 1.7
+
+        Builder.build_serialized_network_to_stream = stream  # type: ignore[attr-defined]
+    module = SimpleNamespace(
+        made=made,
+        Builder=Builder,
+        OnnxParser=Parser,
+        ILogger=type("ILogger", (), {}),
+        IProgressMonitor=type("IProgressMonitor", (), {}),
+        IBuilderConfig=Options,
+        NetworkDefinitionCreationFlag=enum("EXPLICIT_BATCH", "STRONGLY_TYPED"),
+        BuilderFlag=enum("REFIT", "TF32", "WEIGHT_STREAMING"),
+        MemoryPoolType=enum("WORKSPACE"),
+        ProfilingVerbosity=enum("DETAILED"),
+    )
+    if streamed:
+        module.IStreamWriter = type("IStreamWriter", (), {})
+    if capabilities:
+        module.BuilderFlag = enum("TF32", "REQUIRE_USER_ALLOCATION")
+        module.ComputeCapability = enum("NONE", "CURRENT", *capabilities)
+    return TensorRT("TensorRT", "10.3.0", module, features(module))

@@ -1,0 +1,245 @@
+"""Importing TensorRT, and the differences of its versions on a small fake module."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+import pytest
+
+from janus_edge.engines.tensorrt import api
+from janus_edge.engines.tensorrt.api import TensorRT, features, load
+from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
+from janus_edge.engines.tensorrt.profiles import Profile
+from janus_edge.errors import DependencyError, EngineError, InputError
+from janus_edge.graphs import Graph
+from tests.unit.engines.tensorrt import fakes
+from tests.unit.engines.tensorrt.fakes import PLAN, Enum, fake_tensorrt
+from tests.unit.runtime.fakes import CONFIG
+
+HEAD = """
+<ir_version: 11, opset_import: ["" : 24]>
+image_head (float16[N,64] hidden_states) => (float16[N,48] logits)
+<float16[64,48] weight>
+{ [m] logits = MatMul (hidden_states, weight) }
+"""
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Path:
+    """A graph with the image head's names; its weight of 6144 bytes is stated, not stored."""
+    model = onnx.parser.parse_model(HEAD)
+    weight = onnx.TensorProto(name="weight", data_type=onnx.TensorProto.FLOAT16, dims=[64, 48])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "w", "offset": "0", "length": "6144"}.items():
+        weight.external_data.add(key=key, value=value)
+    model.graph.initializer.append(weight)
+    path = tmp_path / "image_head.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "why_no_gpu", lambda: None)
+
+
+def build(head: Path, tensorrt: TensorRT, **options: Any) -> BuiltPlan:
+    out = head.with_name("plans") / "image_head.plan"
+    profile = Profile.of(CONFIG)
+    return build_plan(head, Graph.IMAGE_HEAD, CONFIG, profile, tensorrt, out, **options)
+
+
+def test_unknown_target() -> None:
+    with pytest.raises(InputError, match=r"'ort-cpu' is no target of TensorRT: choose one of tens"):
+        load("ort-cpu")
+
+
+@pytest.mark.parametrize(
+    ("target", "module", "command"),
+    [
+        ("tensorrt", "tensorrt", r"'tensorrt' is not installed.*janus-edge\[tensorrt\]"),
+        ("tensorrt-10.3", "tensorrt", r"'tensorrt' is not installed.*janus-edge\[tensorrt\]"),
+        ("tensorrt-rtx", "tensorrt_rtx", r"'tensorrt-rtx' is not installed.*janus-edge\[rtx\]"),
+    ],
+)
+def test_not_installed(
+    monkeypatch: pytest.MonkeyPatch, target: str, module: str, command: str
+) -> None:
+    """The error names the command that installs it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DependencyError, match=command):
+        load(target)
+
+
+def test_broken_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Bindings without their libraries are installed and yet do not import."""
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.11: not found')\n")
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DependencyError, match=r"does not import \(libnvinfer.so.11: not found\)"):
+        load("tensorrt")
+
+
+def test_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name and version are what messages show."""
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="11.4.0.106"))
+    assert str(load("tensorrt")) == "TensorRT 11.4.0.106"
+
+
+def test_features_of_nothing() -> None:
+    """A version without any of what is asked for: the plain way in everything."""
+    found = features(SimpleNamespace())
+    assert (found.network_flags, found.capabilities, found.timing_cache) == (0, (), True)
+    assert [found.attention, found.streamed_plan, found.user_allocation] == [False] * 3
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_build(head: Path, streamed: bool) -> None:
+    """The plan is written as it is, streamed or not; what was asked for reaches the builder."""
+    tensorrt = fake_tensorrt(streamed=streamed)
+    built = build(
+        head, tensorrt, workspace=1 << 20, refit=True, weight_streaming=True, timing_cache=b"mine"
+    )
+    assert built.path.read_bytes() == PLAN
+    assert [p.name for p in built.path.parent.iterdir()] == ["image_head.plan"]
+    assert (built.size, built.weight_bytes) == (len(PLAN), 6144)
+    assert (built.device_weight_bytes, built.device_bytes) == (6400, 640)
+    assert built.precisions == {"MATRIX_MULTIPLY HALF": 1}
+    assert (built.timing_cache, built.warnings) == (b"mine, longer", ())
+    (options,) = tensorrt.module.made
+    assert options.flags == {"REFIT", "WEIGHT_STREAMING"}
+    assert (options.limits, options.cache) == ({"WORKSPACE": 1 << 20}, b"mine")
+    assert [p.shapes for p in options.profiles] == [{"hidden_states": ((1, 6), (2, 6), (2, 6))}]
+
+
+def test_foreign_timing_cache(head: Path) -> None:
+    """One of another GPU or version is said to be of no use, and the build goes on without it."""
+    tensorrt = fake_tensorrt()
+    built = build(head, tensorrt, timing_cache=b"theirs")
+    assert tensorrt.module.made[0].cache == b""
+    assert built.warnings == ("the timing cache is of another GPU or version: not used",)
+
+
+def test_ahead_of_time(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With compute capabilities no GPU is looked for, and no timing cache touched."""
+    monkeypatch.setattr(api, "why_no_gpu", lambda: "there is none")
+    tensorrt = fake_tensorrt(capabilities=("SM80", "SM120"))
+    built = build(head, tensorrt, capabilities=("12.0", "8.0"), timing_cache=b"mine")
+    (options,) = tensorrt.module.made
+    assert (options.capabilities, options.num_compute_capabilities) == ({0: "SM120", 1: "SM80"}, 2)
+    assert (options.cache, built.timing_cache) == (None, None)
+    assert options.flags == {"REQUIRE_USER_ALLOCATION"}
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "message"),
+    [
+        ((), "8.7", "builds for this machine's GPU only"),
+        (
+            ("SM80", "SM89"),
+            "8.7",
+            "cannot build for compute capability '8.7': choose from 8.0, 8.9",
+        ),
+    ],
+)
+def test_capability_that_is_not_to_be_had(
+    head: Path, known: tuple[str, ...], asked: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build(head, fake_tensorrt(capabilities=known), capabilities=(asked,))
+
+
+def test_no_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where building needs the GPU, its absence is told before a builder is made."""
+    monkeypatch.setattr(api, "why_no_gpu", lambda: "there is no driver; install it")
+    with pytest.raises(EngineError, match=r"TensorRT 10.3.0 builds on the GPU .* no driver; inst"):
+        build(head, fake_tensorrt())
+
+
+def test_builder_that_does_not_start(head: Path) -> None:
+    """The bindings raise TypeError for a null pointer."""
+    tensorrt = fake_tensorrt()
+
+    def builder(_logger: Any) -> Any:
+        raise TypeError("factory function returned nullptr")
+
+    tensorrt.module.Builder = builder
+    with pytest.raises(EngineError, match="cannot start a builder.*nullptr.*nvidia-smi"):
+        build(head, tensorrt)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_failed_build(head: Path, streamed: bool) -> None:
+    """TensorRT's words and a fix that follows from them; no file is left."""
+    tensorrt = fake_tensorrt(plan=None, streamed=streamed)
+    with pytest.raises(
+        EngineError, match=r"cannot build the engine \(kOPT values violate shape .*other sizes"
+    ):
+        build(head, tensorrt)
+    assert not [*head.with_name("plans").iterdir()]
+
+
+def test_full_disk(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece that cannot be written fails the build, though TensorRT goes on regardless."""
+    tensorrt = fake_tensorrt(streamed=True)
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    head.with_name("plans").mkdir()
+    head.with_name("plans").joinpath("image_head.plan.partial").symlink_to("/dev/full")
+    with pytest.raises(EngineError, match=r"cannot be written \(No space left on device\)"):
+        build(head, tensorrt)
+    assert not [*head.with_name("plans").iterdir()]
+
+
+def test_progress(head: Path) -> None:
+    """The row tells the phases that have no parent."""
+    told: list[str] = []
+    row = SimpleNamespace(state=told.append)
+    build(head, fake_tensorrt(), progress=row)
+    assert told == ["parse", "building engine"]
+
+
+def test_attention_may_be_decomposed() -> None:
+    """Every attention layer, and no other; nothing where a version has none."""
+    tensorrt = fake_tensorrt()
+    kinds = fakes.enum("ATTENTION_INPUT", "SCALE")
+    layers = [fakes.layer(kind, "l", [], []) for kind in kinds.__dict__["__members__"].values()]
+    network = fakes.Network([], layers, [])
+    assert api.allow_decomposition(tensorrt, network) == 0
+    module = tensorrt.module
+    module.LayerType = kinds
+    module.IAttentionInputLayer = type(layers[0])
+    module.IAttention = SimpleNamespace(decomposable=None.__class__)
+    newer = TensorRT("TensorRT", "11.4", module, features(module))
+    assert api.allow_decomposition(newer, network) == 1
+    assert [one.attention.decomposable for one in layers] == [True, False]
+
+
+def test_other_ports(head: Path) -> None:
+    """A graph of other names than the table's is not built."""
+    tensorrt, profile = fake_tensorrt(), Profile.of(CONFIG)
+    out = head.with_suffix(".plan")
+    with pytest.raises(EngineError, match="inputs hidden_states instead of image_codes; export"):
+        build_plan(head, Graph.VQ_DECODER, CONFIG, profile, tensorrt, out)
+
+
+def test_no_graph(head: Path) -> None:
+    head.write_bytes(b"not ONNX")
+    with pytest.raises(EngineError, match="not an ONNX graph .*`janus-edge verify`"):
+        build(head, fake_tensorrt())
+
+
+def test_severities() -> None:
+    """Errors and warnings are kept on one line each, the rest is not."""
+    from janus_edge.engines.tensorrt.messages import Messages
+
+    messages = Messages()
+    logger = messages.logger(fake_tensorrt().module)
+    for severity in ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"):
+        logger.log(Enum(severity), f"{severity}\n  said")
+    assert messages.errors == ["INTERNAL_ERROR said", "ERROR said"]
+    assert messages.warnings == ["WARNING said"]

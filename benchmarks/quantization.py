@@ -6,12 +6,16 @@
 Each variant is quantised, compared with its float parent (`janus-edge parity`) and evaluated with
 the same prompts, noise, questions and scenes. What is in the output already is not done again, so
 that the run can be stopped. ``--only`` takes some variants, ``--no-evaluation`` leaves the scores out.
+``--graphs NAME=FOLDER`` adds a variant whose graphs another library quantised: FOLDER/GRAPH.onnx and
+FOLDER/GRAPH.weights replace those of the float bundle (``benchmarks/peers`` makes such folders). A
+variant of theirs that cannot be opened stays in the table with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -22,10 +26,15 @@ from machine import describe
 
 from janus_edge.atomic_file import written_aside
 from janus_edge.bundle import Bundle
+from janus_edge.bundle_writer import BundleWriter
 from janus_edge.calib.bundle_quantizer import quantise_bundle
 from janus_edge.calib.recipes import Changes, quantised_recipe
+from janus_edge.errors import InputError, JanusEdgeError
 from janus_edge.evaluation import Options, Painting, Report, evaluate
 from janus_edge.evaluation.report import Understanding
+from janus_edge.graphs import Graph
+from janus_edge.manifest import Derivation, GraphEntry
+from janus_edge.recipe import Recipe, Rule, Scheme
 from janus_edge.runtime.bundle_parity import compare_bundles
 from janus_edge.runtime.measuring_options import MeasuringOptions
 from janus_edge.runtime.pipeline import Janus
@@ -39,6 +48,16 @@ class Variant:
     recipe: str
     changes: Changes = field(default_factory=Changes)
 
+
+@dataclass(frozen=True)
+class Foreign:
+    """Graphs that another library quantised."""
+
+    folder: Path
+
+
+#: Says that a graph holds integers, so that the runtime opens it as such; not how it was made.
+_INTEGERS = Scheme("int8")
 
 VARIANTS = {
     "int8": Variant("int8"),
@@ -69,6 +88,7 @@ def main() -> None:
     parser.add_argument("calibration", type=Path, help="its calibration file, with --gram")
     parser.add_argument("--folder", type=Path, default=Path("work/quantised"))
     parser.add_argument("--mixed", type=Path, help="a recipe that `janus-edge sensitivity` wrote")
+    parser.add_argument("--graphs", nargs="+", type=_foreign, default=[], metavar="NAME=FOLDER")
     parser.add_argument(
         "--only", nargs="+", help="variants, of: " + ", ".join(["float", *VARIANTS])
     )
@@ -76,22 +96,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=20, help="per category and seed")
     parser.add_argument("--questions", type=int, default=20, help="per kind and seed")
+    parser.add_argument("--steps", type=int, help="codes of a prompt in parity; all if not given")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--no-evaluation", action="store_true")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    variants = dict(VARIANTS)
+    variants: dict[str, Variant | Foreign] = {**VARIANTS, **dict(given.graphs)}
     if given.mixed:
         variants["mixed"] = Variant(str(given.mixed))
     names = given.only or ["float", *variants]
+    unknown = [name for name in names if name != "float" and name not in variants]
+    if unknown:
+        parser.error(f"unknown variant '{unknown[0]}'; known: float, {', '.join(variants)}")
     known = given.output and given.output.exists()
     found = json.loads(given.output.read_text())["variants"] if known else {}
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         row = found.setdefault(name, {})
         path = given.bundle if name == "float" else given.folder / name.replace(" ", "-")
-        if name != "float" and "parity" not in row:
-            row.update(_quantised(given.bundle, path, variants[name], given.calibration))
-        if "seeds" not in row and not given.no_evaluation:
+        if name == "float":
+            row["bytes"] = Bundle.open(path).total_bytes
+        elif "parity" not in row:
+            row.clear()
+            row.update(_quantised(path, name, variants[name], given))
+        if "seeds" not in row and "failed" not in row and not given.no_evaluation:
             row.update(_scores(path, given))
         if given.output:
             _save(given.output, found)
@@ -100,25 +128,98 @@ def main() -> None:
         print(json.dumps(found, indent=1))
 
 
-def _quantised(parent: Path, target: Path, variant: Variant, calibration: Path) -> dict[str, Any]:
+def _foreign(text: str) -> tuple[str, Foreign]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and Path(folder).is_dir()) or name in ("float", "mixed", *VARIANTS):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a new NAME, =, and a folder that exists")
+    return name, Foreign(Path(folder))
+
+
+def _quantised(
+    path: Path, name: str, variant: Variant | Foreign, given: argparse.Namespace
+) -> dict[str, Any]:
+    parent = Bundle.open(given.bundle)
+    if isinstance(variant, Variant):
+        row = _ours(parent, path, variant, given.calibration)
+        return {**row, "parity": _parity(path, given)}
+    told = {"parent_bytes": parent.total_bytes, "graphs": _reports(variant.folder)}
+    try:
+        written = _foreign_bundle(parent, variant.folder, path, name, force=path.exists())
+        return {**told, "bytes": written.total_bytes, "parity": _parity(path, given)}
+    except JanusEdgeError as failure:
+        message = str(failure).replace(f"{path.parent}/", "")  # no folders of this machine
+        return {**told, "failed": message.replace(f"{variant.folder.parent}/", "")}
+
+
+def _ours(parent: Bundle, target: Path, variant: Variant, calibration: Path) -> dict[str, Any]:
     started = time.monotonic()
-    bundle = Bundle.open(parent)
-    recipe = quantised_recipe(variant.recipe, bundle.manifest.recipe.float_type, variant.changes)
-    written, _ = quantise_bundle(bundle, target, recipe, calibration, force=target.exists())
-    seconds = time.monotonic() - started
-    with Janus.load(parent) as reference, Janus.load(target) as candidate:
-        parity = compare_bundles(reference, candidate, MeasuringOptions())
+    recipe = quantised_recipe(variant.recipe, parent.manifest.recipe.float_type, variant.changes)
+    written, _ = quantise_bundle(parent, target, recipe, calibration, force=target.exists())
     return {
-        "bytes": written.total_bytes, "parent_bytes": bundle.total_bytes,
-        "seconds_to_quantise": round(seconds, 1), "recipe": to_dict(recipe),
-        "parity": to_dict(parity),
+        "bytes": written.total_bytes, "parent_bytes": parent.total_bytes,
+        "seconds_to_quantise": round(time.monotonic() - started, 1), "recipe": to_dict(recipe),
     }  # fmt: skip
+
+
+def _parity(path: Path, given: argparse.Namespace) -> Any:
+    options, threads = MeasuringOptions(steps=given.steps), given.threads
+    with (
+        Janus.load(given.bundle, threads=threads) as reference,
+        Janus.load(path, threads=threads) as candidate,
+    ):
+        return to_dict(compare_bundles(reference, candidate, options))
+
+
+def _foreign_bundle(
+    parent: Bundle, folder: Path, target: Path, name: str, *, force: bool
+) -> Bundle:
+    """``parent`` with those of its graphs replaced that are in ``folder``, written to ``target``.
+
+    NAME.onnx and its weights NAME.weights replace the graph NAME. The manifest's recipe is called
+    ``name`` and marks these graphs as quantised. Raises InputError where ``folder`` has no graph.
+    """
+    given = [graph for graph in Graph if (folder / f"{graph.value}.onnx").is_file()]
+    if not given:
+        raise InputError(f"{folder}: has no graph ({', '.join(g.value for g in Graph)}).onnx")
+    rules = tuple(Rule(f"{graph.value}/*", _INTEGERS) for graph in given)
+    entries = dict(parent.manifest.graphs)
+    with BundleWriter(target, force=force) as writer:
+        (writer.folder / "graphs").mkdir()
+        for graph in given:
+            entries[graph.value] = _taken(folder, graph, entries[graph.value], writer.folder)
+        kept = [entries[graph.value] for graph in Graph if graph not in given]
+        names = [file for entry in kept for file in (entry.file, *entry.weights)]
+        for file in (*names, parent.manifest.tokenizer, parent.manifest.text_embeddings.file):
+            shutil.copyfile(parent.file(file), writer.folder / file)
+        manifest = replace(
+            parent.manifest,
+            recipe=Recipe(name, parent.manifest.recipe.float_type, rules),
+            graphs=entries,
+            parity={},
+            files={},
+            derivation=Derivation(parent.digest, None),
+        )
+        return writer.seal(manifest)
+
+
+def _reports(folder: Path) -> dict[str, Any]:
+    """What ``quantizers.py`` told of each graph, with its failures; empty for other folders."""
+    paths = [(g.value, folder / f"{g.value}.json") for g in Graph]
+    return {name: json.loads(path.read_text("utf-8")) for name, path in paths if path.is_file()}
+
+
+def _taken(folder: Path, graph: Graph, entry: GraphEntry, target: Path) -> GraphEntry:
+    names = [f"{graph.value}.onnx", f"{graph.value}.weights"]
+    present = [f"graphs/{name}" for name in names if (folder / name).is_file()]
+    for file in present:
+        shutil.copyfile(folder / Path(file).name, target / file)
+    return replace(entry, file=present[0], weights=tuple(present[1:]))
 
 
 def _scores(path: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Task scores over all seeds together."""
     reports: list[Report] = []
-    with Janus.load(path) as janus:
+    with Janus.load(path, threads=given.threads) as janus:
         for seed in range(given.seeds):
             options = Options((given.guidance,), given.prompts, given.questions, 20, seed)
             reports.append(evaluate(janus, options))
@@ -144,7 +245,9 @@ def _scores(path: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 def _save(path: Path, variants: dict[str, Any]) -> None:
     report = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(  # without the folders of this machine
+            ["python", "benchmarks/quantization.py", *(Path(word).name for word in sys.argv[1:])]
+        ),
         "machine": describe(),
         "variants": variants,
     }

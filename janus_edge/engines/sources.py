@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import janus_edge
 
 _STAGE = "janus_edge.engines"
+# CPython 3.11 counts the depth of ``ast.parse`` per interpreter, so that two threads that parse at
+# once confuse each other's: "AST constructor recursion depth mismatch".
+_PARSING = threading.Lock()
 
 
 def sources_digest(roots: Iterable[str], packages: Path | None = None) -> str:
@@ -51,7 +55,9 @@ def _file(folder: Path, module: str) -> Path | None:
 
 def _imports(source: bytes) -> Iterator[str]:
     """What a source imports of this stage, wherever the import stands; names may be no modules."""
-    for node in ast.walk(ast.parse(source)):
+    with _PARSING:
+        tree = ast.parse(source)
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,3 +66,29 @@ def test_of_this_package() -> None:
     names = ("janus_edge.engines.ort_cpu", "janus_edge.engines.cache")
     found = [sources_digest([name]) for name in names]
     assert len({*found, sources_digest([])}) == 3
+
+
+@pytest.fixture
+def hurried_threads() -> Iterator[None]:
+    """Threads that change as often as they can, in the middle of building a syntax tree too."""
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
+
+    def collected(*_: object) -> None:
+        sum(range(200))
+
+    gc.callbacks.append(collected)
+    gc.set_threshold(50)
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*before)
+    gc.callbacks.remove(collected)
+
+
+@pytest.mark.usefixtures("hurried_threads")
+def test_threads() -> None:
+    """Threads that digest at once do not disturb each other (CPython 3.11's parser does)."""
+    modules = ["janus_edge.engines.build"]
+    with ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(sources_digest, modules) for _ in range(24)]
+    assert len({future.result() for future in found}) == 1

@@ -22,8 +22,8 @@ from feeds import write_feeds
 from sampling_backend import SamplingBackend
 
 from janus_edge.bundle import Bundle
-from janus_edge.calib.calibrate import Options, _run
-from janus_edge.cli.calibrate_command import _items
+from janus_edge.calib.calibrate import Options, run_item
+from janus_edge.cli.calibration_data import calibration_items
 from janus_edge.errors import JanusEdgeError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.pipeline import Janus
@@ -53,7 +53,7 @@ def record(given: argparse.Namespace) -> None:
     if bundle.manifest.recipe.quantised:
         raise SystemExit(f"{given.bundle}: is quantised already; give its float parent")
     miniature = bundle.manifest.source.name == "miniature"
-    items = _items(miniature, given.prompts, given.images, given.limit)
+    items = calibration_items(miniature, given.prompts, given.images, given.limit)
     options = Options(guidance_scale=given.guidance_scale, seed=given.seed)
     counts = dict.fromkeys(("prompts", "pictures", "questions"), 0)
     backend = SamplingBackend(
@@ -61,7 +61,7 @@ def record(given: argparse.Namespace) -> None:
     )
     with Janus(bundle, backend) as janus:
         for number, item in enumerate(items):
-            _run(janus, item, number, options, counts, lambda part: None)
+            run_item(janus, item, number, options, counts, lambda part: None)
             print(f"\r{number + 1} of {len(items)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     if backend.rows.too_short:

@@ -133,7 +133,7 @@ def calibrate(
         for number in range(counts["done"], len(items)):
             tell(0)
             backend.begin(number)
-            _run(janus, items[number], number, options, counts, tell)
+            run_item(janus, items[number], number, options, counts, tell)
             backend.end()
             counts["done"] = number + 1
             if time.monotonic() - saved > _SAVE_SECONDS and number + 1 < len(items):
@@ -146,11 +146,14 @@ def calibrate(
     return found
 
 
-def _run(
+def run_item(
     janus: Janus, item: Item, number: int, options: Options, counts: dict[str, int],
     tell: Callable[[float], None],
 ) -> None:  # fmt: skip
-    """Paint, encode and ask; ``tell`` takes the share of the picture that is painted."""
+    """Paint, encode and ask, and add to ``counts``; ``tell`` takes the share that is painted.
+
+    ``number``, the item's place in the data, decides the noise.
+    """
     picture = item.picture
     if item.prompt is not None:
         seed, scale = _noise_seed(options.seed, number), options.guidance_scale

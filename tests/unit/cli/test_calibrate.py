@@ -16,7 +16,8 @@ from PIL import Image
 from janus_edge.calib import calibrate as module
 from janus_edge.calib.calibrate import Options
 from janus_edge.calib.calibration_file import Calibration
-from janus_edge.cli import calibrate_command, cli
+from janus_edge.cli import calibration_data, cli
+from janus_edge.cli.calibration_data import calibration_items
 from janus_edge.shapes.prompts import CATEGORIES, prompts
 from tests.unit.cli.conftest import Run
 
@@ -85,19 +86,19 @@ def test_the_shipped_prompts() -> None:
     every = [line for group in groups for line in group if line]
     assert len(groups) >= 7
     assert len(set(every)) == len(every) == 12 * len(groups)
-    assert calibrate_command._prompts(None)[: len(groups)] == [group[0] for group in groups]
+    assert calibration_data._prompts(None)[: len(groups)] == [group[0] for group in groups]
 
 
 def test_default_data() -> None:
     """A photograph, and questions about every picture; a limit cuts both lists."""
-    items = calibrate_command._items(False, None, None, 3)
+    items = calibration_items(False, None, None, 3)
     assert [item.prompt is None for item in items] == [False, False, False, True]
     assert all(item.questions for item in items)
 
 
 def test_data_of_the_miniature() -> None:
     """Each category alike and as many scenes with questions; none of them is an evaluation's."""
-    items = calibrate_command._items(True, None, None, 14)
+    items = calibration_items(True, None, None, 14)
     painted = [item.prompt for item in items[:14]]
     drawn = {np.asarray(item.picture).tobytes() for item in items[14:]}
     assert len(drawn) == 14

@@ -16,9 +16,15 @@ from janus_edge.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from janus_edge.runtime.picture import GenerationStep, Picture
+    from janus_edge.runtime.generation import Parallel
+    from janus_edge.runtime.picture import GenerationStep
 
 _OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+def _parallel(context: click.Context, option: click.Parameter, text: str) -> str | int:
+    """A number as one, anything else as it is: :meth:`Janus.generate` knows what is right."""
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
 
 
 @click.command(short_help="Paint pictures of prompts.")
@@ -39,14 +45,16 @@ _OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 @click.option(
     "--temperature", default=1.0, show_default=True, help="0 takes the most probable code always."
 )
+@click.option("--parallel", default="off", show_default=True, metavar="off|auto|W", callback=_parallel,
+              help="Codes per pass of the model: one, as many as pay off here, or W; the picture stays the same.")  # fmt: skip
 @click.option("--threads", default=0, help="Processor threads; 0 takes one per core.")
 @click.option("--no-verify", is_flag=True, help="Do not check the hashes of the files used.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the plan of the memory first.")
 @click.option("--json", "as_json", is_flag=True, help="Print files, settings and timings as JSON.")
 def generate(
     bundle: str, prompts: tuple[str, ...], images_per_prompt: int, out: str, seed: int,
-    guidance_scale: float, temperature: float, threads: int, no_verify: bool, verbose: bool,
-    as_json: bool,
+    guidance_scale: float, temperature: float, parallel: Parallel, threads: int, no_verify: bool,
+    verbose: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Paint pictures of one or more PROMPTs and write them as PNG files.
 
@@ -60,7 +68,7 @@ def generate(
 
     with Janus.load(bundle, threads=threads, verify=not no_verify) as janus:
         steps = janus.generate_steps(
-            list(prompts), images_per_prompt, seed, guidance_scale, temperature
+            list(prompts), images_per_prompt, seed, guidance_scale, temperature, parallel
         )
         names = _file_names(Path(out), prompts, images_per_prompt, seed)
         sheet = names[0].parent / f"contact-sheet-{seed}.png" if len(names) > 1 else None
@@ -68,21 +76,24 @@ def generate(
             if name.is_dir():  # now, not when the pictures are painted
                 raise InputError(f"{name}: is a folder; move it, or choose another --out")
         if verbose:
-            click.echo(janus.generation_memory(list(prompts), images_per_prompt), err=True)
+            click.echo(
+                janus.generation_memory(list(prompts), images_per_prompt, parallel), err=True
+            )
         started = time.perf_counter()
         total = janus.bundle.manifest.config.image_tokens
-        pictures = _paint(steps, len(names), total)
+        last = _paint(steps, len(names), total)
         seconds = time.perf_counter() - started
+    pictures = list(last.pictures)
     for picture, name in zip(pictures, names, strict=True):
         picture.save(name)
     if sheet:
         with written_aside(sheet) as aside:
             contact_sheet(pictures).save(aside, "PNG")
-    _report(pictures, names, sheet, seconds, as_json)
+    _report(last, names, sheet, seconds, as_json)
 
 
-def _paint(steps: Iterator[GenerationStep], count: int, total: int) -> list[Picture]:
-    """Run the steps behind a progress bar over the ``total`` codes of ``count`` pictures."""
+def _paint(steps: Iterator[GenerationStep], count: int, total: int) -> GenerationStep:
+    """Run the steps behind a progress bar over the ``total`` codes of ``count`` pictures; the last."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -102,7 +113,7 @@ def _paint(steps: Iterator[GenerationStep], count: int, total: int) -> list[Pict
                 bars.update(task, completed=step.step, speed=speed)
             if step.pictures:
                 bars.update(task, completed=total)
-                return list(step.pictures)
+                return step
     raise AssertionError("the last step holds the pictures")
 
 
@@ -133,8 +144,9 @@ def _file_names(out: Path, prompts: tuple[str, ...], images: int, seed: int) -> 
 
 
 def _report(
-    pictures: list[Picture], names: list[Path], sheet: Path | None, seconds: float, as_json: bool
+    last: GenerationStep, names: list[Path], sheet: Path | None, seconds: float, as_json: bool
 ) -> None:
+    pictures, passes = last.pictures, last.passes
     tokens = sum(len(p.codes) for p in pictures)
     if as_json:
         files = [
@@ -149,6 +161,7 @@ def _report(
                 "contact_sheet": str(sheet) if sheet else None,
                 "guidance_scale": first.guidance_scale,
                 "temperature": first.temperature,
+                "passes": passes,
                 "seconds": seconds,
                 "tokens_per_second": tokens / seconds,
             }
@@ -158,6 +171,11 @@ def _report(
     for name in [*names, *([sheet] if sheet else [])]:
         click.echo(name)
     click.echo(
-        f"{len(pictures)} {noun} in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s",
+        f"{len(pictures)} {noun} in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s"
+        + (
+            f", {passes} passes, {last.total / passes:.1f} codes a pass"
+            if passes < last.total - 1
+            else ""
+        ),
         err=True,
     )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from janus_edge.errors import InputError
-from janus_edge.runtime.pipeline import MAX_GUIDANCE
+from janus_edge.runtime.generation import MAX_GUIDANCE
 
 PARTS = ("painting", "understanding", "reconstruction")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,13 +46,13 @@ class ImageDecoder:
     def __init__(self, config: JanusConfig, backend: Backend, request: ImageRequest) -> None:
         pictures, vocabulary = len(request.prompt_of), config.vq.codebook_size
         self._request, self._position = request, 0
-        model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
-        self._cache, hidden = _prefill(model, config, backend, request)
+        # the code of the last position is never fed back
+        self._cache, hidden = prefill(config, backend, request, config.image_tokens - 1)
         self.logits = np.zeros((2 * pictures, vocabulary), backend.float_dtype)
         self._noise = np.zeros((pictures, vocabulary), np.float32)
         self.codes = np.zeros(pictures, np.int64)
         head = backend.session(Graph.IMAGE_HEAD)
-        self._step = model.plan(self._cache, 1)
+        self._step = LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).plan(self._cache, 1)
         self._head = head.bind(
             {"hidden_states": self._step.hidden_states[:, 0]}, {"logits": self.logits}
         )
@@ -96,37 +96,59 @@ class ImageDecoder:
             size = self._noise.shape[1]
             gumbel_rows(request.seeds, request.indices, self._position, size, out=self._noise)
         self._head()
-        if not np.isfinite(self.logits).all():
-            raise BackendError(
-                f"the image logits at step {self._position + 1} are not finite: the model's values "
-                "overflow this precision; export with --precision fp32"
-            )
+        require_finite(self.logits, self._position + 1)
         self._sample()
         self._position += 1
+
+
+@runtime_checkable
+class ImagePainter(Protocol):
+    """A backend that has a loop of its own, which draws the same codes as the loop over sessions."""
+
+    def image_codes(
+        self, config: JanusConfig, request: ImageRequest
+    ) -> Iterator[NDArray[np.int64]]:
+        """As the function of this name."""
+        ...
 
 
 def image_codes(
     config: JanusConfig, backend: Backend, request: ImageRequest
 ) -> Iterator[NDArray[np.int64]]:
     """The codes [P] of every position in turn; close the generator to stop early."""
+    if isinstance(backend, ImagePainter):
+        yield from backend.image_codes(config, request)
+        return
     decoder = ImageDecoder(config, backend, request)
     yield decoder.first().copy()
     for _ in range(config.image_tokens - 1):
         yield decoder.step().copy()
 
 
-def _prefill(
-    model: LanguageModel, config: JanusConfig, backend: Backend, request: ImageRequest
+def require_finite(logits: NDArray[Any], step: int) -> None:
+    """Raise BackendError unless the image logits of step number ``step`` are finite."""
+    if not np.isfinite(logits).all():
+        raise BackendError(
+            f"the image logits at step {step} are not finite: the model's values overflow this "
+            "precision; export with --precision fp32"
+        )
+
+
+def prefill(
+    config: JanusConfig, backend: Backend, request: ImageRequest, new: int
 ) -> tuple[KVCache, NDArray[Any]]:
-    """Run each distinct prompt once, then give every picture its two rows of the cache."""
+    """The cache of every picture's two rows, with room for ``new`` positions behind the prompts.
+
+    Returns the last hidden states [2P, H], too. Distinct prompts are run once each. Raises
+    CapacityError beyond the positions that the model knows.
+    """
     rows = [cond for cond, _ in request.prompts] + [uncond for _, uncond in request.prompts]
     lengths = [len(row) for row in rows]
-    # the code of the last position is never fed back
-    capacity = planned_capacity(config.language, lengths, config.image_tokens - 1)
+    capacity = planned_capacity(config.language, lengths, new)
     own = list(request.prompt_of) == list(range(len(request.prompts)))
     first = capacity if own else planned_capacity(config.language, lengths, 0)
     cache = KVCache(config.language, len(rows), first, backend.float_dtype)
-    hidden = model.prefill(cache, rows)
+    hidden = LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).prefill(cache, rows)
     if own:
         return cache, hidden
     count = len(request.prompts)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from janus_edge.errors import InputError
 from janus_edge.noise import check_seed
-from janus_edge.runtime.pipeline import MAX_GUIDANCE, MAX_TEMPERATURE, MIN_TEMPERATURE
+from janus_edge.runtime.generation import MAX_GUIDANCE, MAX_TEMPERATURE, MIN_TEMPERATURE
 
 #: One of each of GenEval's categories, in words that the miniature knows too.
 PROMPTS = (

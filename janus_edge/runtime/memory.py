@@ -53,11 +53,19 @@ def physical_memory() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def generation_plan(bundle: Bundle, prompt_lengths: Iterable[int], pictures: int) -> MemoryPlan:
-    """Memory of painting ``pictures`` at once from prompts of these lengths (in tokens)."""
+def generation_plan(
+    bundle: Bundle, prompt_lengths: Iterable[int], pictures: int, window: int = 1
+) -> MemoryPlan:
+    """Memory of painting ``pictures`` at once from prompts of these lengths (in tokens).
+
+    ``window`` is the largest number of codes that a pass draws of each picture.
+    """
     prompt_lengths = list(prompt_lengths)
     config, itemsize = bundle.manifest.config, bundle.manifest.recipe.bytes_per_float
-    capacity = planned_capacity(config.language, prompt_lengths, config.image_tokens - 1)
+    new = config.image_tokens - 1
+    planned_capacity(config.language, prompt_lengths, new)  # a window gives way, a picture does not
+    new += min(window - 1, config.language.max_positions - max(prompt_lengths) - new)
+    capacity = planned_capacity(config.language, prompt_lengths, new)
     rows, vocabulary = 2 * pictures, config.vq.codebook_size
     graphs = (
         Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.IMAGE_EMBEDDING, Graph.GUIDED_SAMPLER,
@@ -71,8 +79,8 @@ def generation_plan(bundle: Bundle, prompt_lengths: Iterable[int], pictures: int
                 cache_bytes(config.language, rows, capacity, itemsize),
             ),
             *_prompt_cache(bundle, prompt_lengths, pictures),
-            MemoryItem("logits", rows * vocabulary * itemsize),
-            MemoryItem("noise", pictures * vocabulary * 4),
+            MemoryItem("logits", rows * window * vocabulary * itemsize),
+            MemoryItem("noise", pictures * window * vocabulary * 4),
         )
     )
 

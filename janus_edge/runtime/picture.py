@@ -70,14 +70,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GenerationStep:
-    """Progress of a generation: ``step`` of ``total`` codes per picture are drawn.
+    """Progress of a generation: ``step`` of ``total`` codes of every picture are drawn.
 
-    ``codes`` [P, step] int64; ``pictures`` is empty until the last step, which holds them all.
+    ``codes`` [P, step] int64; ``passes`` of the language model were run for them behind the prompt;
+    ``pictures`` is empty until the last step, which holds them all.
     """
 
     step: int
     total: int
     codes: NDArray[np.int64]
+    passes: int
     pictures: tuple[Picture, ...] = ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -16,11 +15,20 @@ from janus_edge.engine import open_bundle_or_engine
 from janus_edge.errors import InputError
 from janus_edge.noise import check_seed
 from janus_edge.runtime.chat import AnswerStream, Chat
-from janus_edge.runtime.image_decoding import ImageRequest, image_codes
+from janus_edge.runtime.generation import (
+    Parallel,
+    check_settings,
+    generation_steps,
+    prompt_list,
+    widest,
+    window_policy,
+)
+from janus_edge.runtime.image_decoding import ImageRequest
 from janus_edge.runtime.image_graphs import ImageGraphs
 from janus_edge.runtime.image_processing import load_image
 from janus_edge.runtime.kv_cache import planned_capacity
 from janus_edge.runtime.memory import MemoryPlan, chat_plan, generation_plan
+from janus_edge.runtime.pass_costs import pass_costs
 from janus_edge.runtime.picture import Answer, GenerationStep, Picture
 from janus_edge.runtime.prompts import (
     DEFAULT_SYSTEM_PROMPT,
@@ -32,11 +40,9 @@ from janus_edge.runtime.prompts import (
 )
 from janus_edge.runtime.session import Backend, open_backend
 from janus_edge.runtime.text_embeddings import TextEmbeddings
+from janus_edge.runtime.window_policy import BestWindow
 
 ImageSource = str | Path | Image.Image
-
-#: Settings that float32 arithmetic on logits can take.
-MAX_GUIDANCE, MIN_TEMPERATURE, MAX_TEMPERATURE = 1000.0, 1e-3, 1e6
 
 #: Positions of a conversation's cache unless asked for otherwise (three pictures and their turns).
 CHAT_CAPACITY = 2048
@@ -50,8 +56,8 @@ class Janus:
     serves one thread at a time.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
-        self.bundle, self.backend = bundle, backend
+    def __init__(self, bundle: Bundle, backend: Backend, *, threads: int = 0) -> None:
+        self.bundle, self.backend, self._threads = bundle, backend, threads
         manifest = bundle.manifest
         self.tokenizer = Tokenizer.from_file(
             bundle.file(manifest.tokenizer), manifest.special_tokens
@@ -67,7 +73,7 @@ class Janus:
         it is first used. Raises BundleError, EngineError, BackendError, DependencyError.
         """
         bundle = open_bundle_or_engine(path, verify=verify)
-        return cls(bundle, open_backend(bundle, threads=threads))
+        return cls(bundle, open_backend(bundle, threads=threads), threads=threads)
 
     def __enter__(self) -> Janus:
         return self
@@ -86,17 +92,19 @@ class Janus:
         seed: int = 0,
         guidance_scale: float = 5.0,
         temperature: float = 1.0,
+        parallel: Parallel = "off",
     ) -> list[Picture]:
         """Paint ``images_per_prompt`` pictures of each prompt, all in one batch.
 
         ``guidance_scale`` 1 is no guidance, 5 the original's default; ``temperature`` 0 always
         takes the most probable code. A picture depends on its prompt, ``seed``, its number among
         the pictures of its prompt, and the two settings: not on what else is in the batch (so a
-        prompt given twice is painted twice alike). Raises
+        prompt given twice is painted twice alike). ``parallel`` draws up to so many codes a pass,
+        or as many as pay off ('auto'), and does not change the picture beyond rounding. Raises
         InputError, and CapacityError for a prompt that is too long.
         """
         for step in self.generate_steps(
-            prompt, images_per_prompt, seed, guidance_scale, temperature
+            prompt, images_per_prompt, seed, guidance_scale, temperature, parallel
         ):
             if step.pictures:
                 return list(step.pictures)
@@ -109,44 +117,28 @@ class Janus:
         seed: int = 0,
         guidance_scale: float = 5.0,
         temperature: float = 1.0,
+        parallel: Parallel = "off",
     ) -> Iterator[GenerationStep]:
         """As :meth:`generate`, a step at a time; closing the generator stops the work.
 
         Arguments are checked before the first step is asked for.
         """
-        prompts = _prompts(prompt)
-        _check_settings(images_per_prompt, guidance_scale, temperature)
+        prompts = prompt_list(prompt)
+        check_settings(images_per_prompt, guidance_scale, temperature)
         check_seed(seed)
+        policy = window_policy(parallel, self._best_window)
         rows = [self._guidance_rows(text) for text in prompts]
         # refuse what does not fit now, not at the first step
         lengths = [len(conditional) for conditional, _ in rows]
-        generation_plan(self.bundle, lengths, len(rows) * images_per_prompt).check()
+        pictures = len(rows) * images_per_prompt
+        generation_plan(self.bundle, lengths, pictures, widest(parallel)).check()
         prompt_of = [p for p in range(len(prompts)) for _ in range(images_per_prompt)]
         indices = list(range(images_per_prompt)) * len(prompts)
         request = ImageRequest(
             rows, prompt_of, [seed] * len(indices), indices, guidance_scale, temperature
         )
-        return self._generate_steps(prompts, request)
-
-    def _generate_steps(
-        self, prompts: Sequence[str], request: ImageRequest
-    ) -> Iterator[GenerationStep]:
-        config, total = self.bundle.manifest.config, self.bundle.manifest.config.image_tokens
-        drawn = np.zeros((len(request.prompt_of), total), np.int64)
-        for step, codes in enumerate(image_codes(config, self.backend, request), 1):
-            drawn[:, step - 1] = codes
-            if step < total:
-                yield GenerationStep(step, total, drawn[:, :step])
-        images = [self.decode(row) for row in drawn]
-        pictures = tuple(
-            Picture(
-                image, row, prompts[p], seed, index, request.guidance_scale, request.temperature
-            )
-            for image, row, p, seed, index in zip(
-                images, drawn, request.prompt_of, request.seeds, request.indices, strict=True
-            )
-        )
-        yield GenerationStep(total, total, drawn, pictures)
+        config = self.bundle.manifest.config
+        return generation_steps(config, self.backend, prompts, request, policy, self.decode)
 
     @overload
     def describe(
@@ -222,11 +214,15 @@ class Janus:
         return embeds
 
     def generation_memory(
-        self, prompts: str | Sequence[str], images_per_prompt: int = 1
+        self,
+        prompts: str | Sequence[str],
+        images_per_prompt: int = 1,
+        parallel: Parallel = "off",
     ) -> MemoryPlan:
         """What :meth:`generate` will keep in memory, before it is called."""
-        rows = [text_to_image_ids(self.tokenizer, text) for text in _prompts(prompts)]
-        return generation_plan(self.bundle, [len(r) for r in rows], len(rows) * images_per_prompt)
+        rows = [text_to_image_ids(self.tokenizer, text) for text in prompt_list(prompts)]
+        lengths, pictures = [len(r) for r in rows], len(rows) * images_per_prompt
+        return generation_plan(self.bundle, lengths, pictures, widest(parallel))
 
     def chat_memory(self, capacity: int | None = None) -> MemoryPlan:
         """What a conversation will keep in memory; ``capacity`` as in :meth:`chat`."""
@@ -248,6 +244,10 @@ class Janus:
             rows[places] = self._image_graphs.embed(images).reshape(len(places), -1)
         return rows
 
+    def _best_window(self) -> BestWindow:
+        """The policy of 'auto', from what a pass costs here (measured at the first call)."""
+        return BestWindow(pass_costs(self.bundle, self.backend, self._threads))
+
     def _guidance_rows(self, prompt: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Embeddings of a prompt's conditional and unconditional row, [S, H] each."""
         ids = text_to_image_ids(self.tokenizer, prompt)
@@ -263,28 +263,3 @@ class Janus:
                 f"capacity must be from 1 to the model's {most} positions, found {capacity}"
             )
         return capacity
-
-
-def _prompts(prompt: str | Sequence[str]) -> list[str]:
-    if not isinstance(prompt, (str, Sequence)):
-        raise InputError(f"prompt must be a string or a list of them, found {prompt!r}")
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not prompts:
-        raise InputError("no prompt was given; pass a string or a list of strings")
-    return prompts
-
-
-def _check_settings(images_per_prompt: int, guidance_scale: float, temperature: float) -> None:
-    """Numbers that the sampler's float32 can work with; beyond them every code would be 0."""
-    if not isinstance(images_per_prompt, int) or images_per_prompt < 1:
-        raise InputError(f"images_per_prompt must be at least 1, found {images_per_prompt!r}")
-    for name, value in (("guidance_scale", guidance_scale), ("temperature", temperature)):
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InputError(f"{name} must be a finite number, found {value!r}")
-    if abs(guidance_scale) > MAX_GUIDANCE:
-        raise InputError(f"guidance_scale must be within {MAX_GUIDANCE:g}, found {guidance_scale}")
-    if temperature != 0 and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
-        raise InputError(
-            f"temperature must be at least 0, and if not 0 from {MIN_TEMPERATURE:g} to "
-            f"{MAX_TEMPERATURE:g}, found {temperature}"
-        )

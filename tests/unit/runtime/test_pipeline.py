@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,25 @@ def test_steps_report_progress(janus: Janus, total: int) -> None:
         assert found.image.tobytes() == wanted.image.tobytes()
 
 
+@pytest.mark.parametrize("parallel", [1, 3, 16, "auto"])
+def test_parallel_paints_the_same(
+    janus: Janus, total: int, parallel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several codes a pass: the same pictures; every step tells the codes that are final."""
+    monkeypatch.setenv("JANUS_EDGE_CACHE", str(tmp_path / "cache"))
+    whole = janus.generate(PROMPTS[:2], 2, seed=3)
+    steps = list(janus.generate_steps(PROMPTS[:2], 2, seed=3, parallel=parallel))
+    final = np.array(codes_of(whole))
+    for before, step in pairwise(steps):
+        assert (before.step, before.passes) < (step.step, step.passes)
+    for step in steps:
+        np.testing.assert_array_equal(step.codes, final[:, : step.step])
+    assert steps[-1].step == total
+    assert steps[-1].passes <= total - 1
+    for found, wanted in zip(steps[-1].pictures, whole, strict=True):
+        assert found.image.tobytes() == wanted.image.tobytes()
+
+
 def test_closing_steps_stops(janus: Janus) -> None:
     """A generation that is closed gives nothing more, and the next one is not disturbed."""
     expected = codes_of(janus.generate("a cat"))
@@ -129,6 +149,10 @@ def test_two_generations_do_not_mix(janus: Janus) -> None:
         ({"guidance_scale": float("inf")}, "guidance_scale"),
         ({"temperature": -0.1}, "temperature must be at least 0, .*found -0.1"),
         ({"temperature": float("inf")}, "temperature"),
+        ({"parallel": 0}, "parallel must be 'off', 'auto' or a number .* 1 to 64, found 0"),
+        ({"parallel": 65}, "found 65"),
+        ({"parallel": "on"}, "found 'on'"),
+        ({"parallel": True}, "found True"),
     ],
 )
 def test_generate_refuses(janus: Janus, wrong: dict[str, Any], words: str) -> None:

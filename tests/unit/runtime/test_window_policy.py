@@ -1,0 +1,62 @@
+"""The choice of a window's width from costs and running outcomes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from janus_edge.runtime.window_policy import WIDTHS, BestWindow, FixedWindow
+
+FREE = dict.fromkeys(WIDTHS, 1.0)
+#: Every position costs as much as a whole pass of one.
+LINEAR = {w: float(w) for w in WIDTHS}
+#: Free up to eight positions, as where reading the weights takes all the time.
+READING = {w: max(1.0, w / 8) for w in WIDTHS}
+
+
+def after(policy: BestWindow, gained: list[int], width: int) -> BestWindow:
+    for _ in range(200):
+        policy.note(np.array(gained), width)
+    return policy
+
+
+def test_fixed() -> None:
+    policy = FixedWindow(5)
+    policy.note(np.array([1]), 5)
+    assert policy.width(3) == 5
+
+
+def test_free_positions_are_taken() -> None:
+    assert BestWindow(FREE).width(1) == WIDTHS[-1]
+
+
+def test_costly_positions_are_not() -> None:
+    assert BestWindow(LINEAR).width(1) == 1
+
+
+@pytest.mark.parametrize(("gained", "width", "best"), [(8, 8, 8), (1, 8, 8), (2, 8, 8)])
+def test_reading_is_shared(gained: int, width: int, best: int) -> None:
+    """Up to where a pass costs no more, width costs nothing, however rarely guesses come true."""
+    assert after(BestWindow(READING), [gained], width).width(1) <= best
+
+
+def test_acceptance_decides() -> None:
+    """Where positions cost a little, good guesses are worth wide windows and bad ones are not."""
+    costs = {w: 1 + 0.05 * w for w in WIDTHS}
+    good, bad = after(BestWindow(costs), [15], 16), after(BestWindow(costs), [1], 16)
+    assert good.acceptance == pytest.approx(14 / 15, abs=0.01)
+    assert bad.acceptance == pytest.approx(0, abs=0.01)
+    assert good.width(1) >= 16
+    assert bad.width(1) == 1
+    assert good.width(16) < good.width(1)
+
+
+def test_what_was_learnt_ages() -> None:
+    """A width of one tries no guess: after a while wider ones get another chance."""
+    policy = after(BestWindow(FREE), [1], 8)
+    assert after(policy, [1], 1).acceptance == pytest.approx(0.5, abs=0.05)
+
+
+def test_between_and_beyond() -> None:
+    policy = BestWindow({1: 1.0, 2: 2.0, 4: 6.0})
+    assert [policy.seconds(w) for w in (1, 3, 4, 6)] == [1.0, 4.0, 6.0, 10.0]

@@ -127,7 +127,7 @@ class Janus:
         check_settings(images_per_prompt, guidance_scale, temperature)
         check_seed(seed)
         policy = window_policy(parallel, self._best_window)
-        rows = [self._guidance_rows(text) for text in prompts]
+        rows = [self.guidance_rows(text) for text in prompts]
         # refuse what does not fit now, not at the first step
         lengths = [len(conditional) for conditional, _ in rows]
         pictures = len(rows) * images_per_prompt
@@ -248,7 +248,7 @@ class Janus:
         """The policy of 'auto', from what a pass costs here (measured at the first call)."""
         return BestWindow(pass_costs(self.bundle, self.backend, self._threads))
 
-    def _guidance_rows(self, prompt: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    def guidance_rows(self, prompt: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Embeddings of a prompt's conditional and unconditional row, [S, H] each."""
         ids = text_to_image_ids(self.tokenizer, prompt)
         unconditional = unconditional_ids(ids, self.tokenizer.special)

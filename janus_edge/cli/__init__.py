@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from janus_edge import __version__
+from janus_edge.cli.bench_command import bench
 from janus_edge.cli.build_command import build
 from janus_edge.cli.bundle_commands import info, verify
 from janus_edge.cli.calibrate_command import calibrate
@@ -58,7 +59,7 @@ def cli() -> None:
 
 for _command in (
     export, info, verify, generate, chat, reconstruct, parity, evaluate, calibrate, quantize,
-    sensitivity, build, doctor, demo,
+    sensitivity, build, bench, doctor, demo,
 ):  # fmt: skip
     cli.add_command(_command)
 

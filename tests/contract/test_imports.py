@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "calib": {"shared", "calib", "runtime"},
     "shapes": {"shared", "shapes"},
     "evaluation": {"shared", "shapes", "runtime", "evaluation"},
-    "cli": {"shared", "cli", "shapes", "evaluation", *STAGES},
+    "bench": {"shared", "runtime", "bench"},
+    "cli": {"shared", "cli", "shapes", "evaluation", "bench", *STAGES},
 }
 
 #: Packages that only the export extra brings; engines and calib may rewrite ONNX graphs.
@@ -95,7 +96,7 @@ def test_dependency_direction(name: str, part: str) -> None:
     """cli -> stages -> shared contracts; a stage imports no other (calib may drive the runtime).
 
     The world of shapes is below the stages, and no stage knows it; the evaluation drives the
-    runtime and judges with the shapes.
+    runtime and judges with the shapes; the benchmark drives the runtime.
     """
     assert wrong_imports(part, (PACKAGE / name).read_text("utf-8")) == set()
 
@@ -128,6 +129,9 @@ def test_every_part_is_seen() -> None:
         ("evaluation", "import torch"),
         ("evaluation", "from janus_edge.cli import console"),
         ("calib", "from janus_edge.shapes import scene"),
+        ("bench", "from janus_edge.cli import console"),
+        ("bench", "import onnx"),
+        ("runtime", "from janus_edge.bench import measure"),
         ("cli", "import torch"),
         ("cli", "from runtime.pipeline import Janus"),
         ("export", "import export"),

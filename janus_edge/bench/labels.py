@@ -1,0 +1,88 @@
+"""What stages, parts of a step and sweeps are called in tables and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from janus_edge.bench.distribution import Distribution
+from janus_edge.bench.report import ModeReport, Report, SweepPoint
+from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
+from janus_edge.bench.units import digits
+
+_LABELS = {
+    "vision_encoder": "vision encoder", "vq_decoder": "VQ decoder", "prefill": "prefill",
+    "host_before_first": "host, before the first", "request": "whole request",
+    "language_model": "language model", "image_head": "image head", "text_head": "text head",
+    "guided_sampler": "sampler", "text_sampler": "sampler (host)", "image_embedding": "embedding",
+    "text_embedding": "embedding (host)", "host": "host: the loop", "step": "step", "outside": "outside the graphs",
+    "painted_step": "step on the device",
+    "pictures": "pictures of one prompt", "prompts": "prompts in a batch",
+    "prompt_length": "tokens of the prompt", "capacity": "positions of the cache",
+}  # fmt: skip
+
+
+def label(name: str, mode: str = "") -> str:
+    """``first`` is a code or a token, by the mode; unknown names stay as they are."""
+    if name == "first":
+        return "first code" if mode == "image" else "first token"
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def ordered(step: Mapping[str, Distribution]) -> Iterator[tuple[str, Distribution]]:
+    """The parts of a step: calls, the largest first, then the host's, the sum, and what no graph does.
+
+    The latter is left out where it is the host's alone.
+    """
+    calls = {n: d for n, d in step.items() if n not in (HOST, TOTAL, OUTSIDE)}
+    yield from sorted(calls.items(), key=lambda item: -item[1].median)
+    last = (HOST, TOTAL) if step[OUTSIDE] == step[HOST] else (HOST, TOTAL, OUTSIDE)
+    yield from ((name, step[name]) for name in last)
+
+
+def work(mode: str, found: ModeReport) -> str:
+    """What a request of the mode was."""
+    if mode == "text":
+        return f"a question of {found.prompt_tokens} tokens, {found.steps} tokens of the answer"
+    pictures = "1 picture" if found.pictures == 1 else f"{found.pictures} pictures"
+    part = "whole" if found.whole else f"the first {found.steps} codes"
+    return f"{pictures} ({part}), prompt of {found.prompt_tokens} tokens"
+
+
+def energy(found: ModeReport) -> str:
+    """Joules of a code or token, the mean power, and the source; or why there are none."""
+    if found.joules_per_token is None or found.energy.joules is None:
+        return f"not measured: {found.energy.source}"
+    power = found.energy.joules / found.energy.seconds
+    return f"{digits(found.joules_per_token * 1000)} mJ, {digits(power)} W by {found.energy.source}"
+
+
+def notes(report: Report) -> Iterator[str]:
+    """What to know about the figures, a sentence or two each."""
+    yield f"the limit is {bandwidth(report)}"
+    if report.subject.target not in (None, "ort-cpu") and report.bandwidth.passes:
+        yield "the limit is that of the processor's memory: the device does not tell its own"
+    for mode, found in report.modes.items():
+        if found.roofline.note:
+            yield f"{mode}: {found.roofline.note}"
+        if found.images_per_second is not None and not found.whole:
+            yield f"{mode}: images a second are computed from the medians of stages (--whole paints whole pictures)"
+        if found.memory.since_start:
+            yield f"{mode}: the peak of memory is since the start of the process, not of the mode"
+    for source in dict.fromkeys(energy(found) for found in report.modes.values()):
+        yield f"energy: {source}"
+
+
+def bandwidth(report: Report) -> str:
+    """The limit, and how it was measured."""
+    found = report.bandwidth
+    if not found.passes:
+        return f"{found.bytes_per_second / 1e9:.1f} GB/s of the device's memory: {found.method}"
+    return (
+        f"{found.bytes_per_second / 1e9:.1f} GB/s read by {found.threads} threads: the fastest of "
+        f"{found.passes} passes over {found.buffer_bytes / 2**20:.0f} MiB ({found.method})"
+    )
+
+
+def point(name: str, found: SweepPoint) -> str:
+    """The value of a point; of lengths what the tokenizer made of it."""
+    return str(found.prompt_tokens if name == "prompt_length" else found.value)

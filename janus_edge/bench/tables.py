@@ -1,0 +1,162 @@
+"""A report and a comparison as tables: title, columns (``>`` aligns to the right), rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from janus_edge.bench.comparison import Comparison, Ratio
+from janus_edge.bench.distribution import Distribution
+from janus_edge.bench.labels import label, ordered, point, work
+from janus_edge.bench.report import ModeReport, Report, Sweep
+from janus_edge.bench.roofline import Roofline
+from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
+from janus_edge.bench.units import digits, seconds, share, size
+
+_FIGURES = ("median>", "p90>", "p99>", "min>", "n>")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of strings."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def report_tables(report: Report) -> Iterator[Table]:
+    """Stages, steps and limits of each mode, then the sweeps, then the main figures."""
+    for mode, found in report.modes.items():
+        yield stage_table(mode, found)
+        yield step_table(mode, found)
+        yield limit_table(mode, found.roofline)
+    for sweep in report.sweeps:
+        yield sweep_table(sweep)
+    yield main_table(report)
+
+
+def stage_table(mode: str, found: ModeReport) -> Table:
+    """The stages of a request."""
+    rows = [(label(name, mode), *_figures(d)) for name, d in found.stages.items()]
+    return Table(f"{mode}: {work(mode, found)}", ("stage", *_FIGURES), tuple(rows))
+
+
+def step_table(mode: str, found: ModeReport) -> Table:
+    """The parts of a step, the host's by the call that they precede, and their sum."""
+    total = found.step[TOTAL].median
+    rows = []
+    for name, d in ordered(found.step):
+        rows.append((label(name), share(d.median / total if total else 0), *_figures(d)))
+        if name == HOST:
+            for call, gap in found.host.items():
+                part = share(gap.median / total if total else 0)
+                rows.append(
+                    (f"  before the {label(call).removesuffix(' (host)')}", part, *_figures(gap))
+                )
+    rows_said = "1 row" if found.rows == 1 else f"{found.rows} rows"
+    title = f"{mode}: a step, {rows_said}, cache of {found.capacity} positions"
+    return Table(title, ("part", "share>", *_FIGURES), tuple(rows))
+
+
+def limit_table(mode: str, found: Roofline) -> Table:
+    """What parts read, the time of that at the bandwidth, and the share of it that was reached."""
+    rows = [
+        (
+            label(name),
+            size(sum(limit.traffic.weights.values())),
+            size(limit.traffic.cache),
+            seconds(limit.seconds),
+            share(limit.share),
+        )
+        for name, limit in found.notable().items()
+    ]
+    title = f"{mode}: the limit of memory, at position {found.position}"
+    return Table(title, ("part", "weights>", "cache>", "limit>", "reached>"), tuple(rows))
+
+
+def main_table(report: Report) -> Table:
+    """The figures that most people ask for, a column for each mode."""
+    modes = [*report.modes.values()]
+    rows = [
+        ("codes or tokens a second", *(digits(m.tokens_per_second) for m in modes)),
+        ("images a second", *(_images(m) for m in modes)),
+        ("first code or token", *(seconds(m.stages["first"].median) for m in modes)),
+        ("start to first code or token", *(seconds(m.start.first) for m in modes)),
+        ("outside the graphs, a step", *(_outside(m) for m in modes)),
+        ("limit of memory reached", *(share(m.roofline.limits[TOTAL].share) for m in modes)),
+        ("peak memory of the process", *(_bytes(m.memory.process) for m in modes)),
+        ("peak memory of the device", *(_bytes(m.memory.device) for m in modes)),
+        ("energy of a code or token", *(_joules(m) for m in modes)),
+    ]
+    return Table(
+        "", ("", *(f"{mode}>" for mode in report.modes)), tuple(r for r in rows if any(r[1:]))
+    )
+
+
+def _images(found: ModeReport) -> str:
+    if found.images_per_second is None:
+        return ""
+    # computed from the medians of stages, unless whole pictures were painted
+    return f"{'' if found.whole else '~'}{digits(found.images_per_second)}"
+
+
+def _outside(found: ModeReport) -> str:
+    return f"{seconds(found.step[OUTSIDE].median)}, {share(found.outside_share)}"
+
+
+def _bytes(nbytes: int | None) -> str:
+    return "" if nbytes is None else size(nbytes)
+
+
+def _joules(found: ModeReport) -> str:
+    return "" if found.joules_per_token is None else f"{digits(found.joules_per_token * 1000)} mJ"
+
+
+def sweep_table(found: Sweep) -> Table:
+    """The points of a sweep."""
+    rows = [
+        (
+            point(found.name, p),
+            str(p.rows),
+            str(p.prompt_tokens),
+            str(p.capacity),
+            seconds(p.prefill.median),
+            seconds(p.step.median),
+            seconds(p.step.p90),
+            digits(p.tokens_per_second),
+        )
+        for p in found.points
+    ]
+    columns = ("value>", "rows>", "prompt>", "cache>", "prefill>", "step>", "p90>", "tokens/s>")
+    return Table(f"{found.mode}: {label(found.name)}", columns, tuple(rows))
+
+
+def comparison_tables(found: Comparison) -> Iterator[Table]:
+    """A table for each mode."""
+    for mode in dict.fromkeys(r.mode for r in found.ratios):
+        rows = tuple(
+            (
+                label(r.what, mode),
+                _value(r, r.first),
+                _value(r, r.second),
+                "" if r.ratio is None else f"{digits(r.ratio)}x",
+            )
+            for r in found.ratios
+            if r.mode == mode
+        )
+        title = f"{mode}: medians; above 1x the second is better"
+        yield Table(title, ("stage", "first>", "second>", "ratio>"), rows)
+
+
+def _value(ratio: Ratio, value: float) -> str:
+    if ratio.unit == "s":
+        return seconds(value)
+    if ratio.unit == "bytes":
+        return size(value)
+    return f"{digits(value)} {ratio.unit}"
+
+
+def _figures(found: Distribution) -> tuple[str, ...]:
+    shown = (found.median, found.p90, found.p99, found.minimum)
+    return (*(seconds(v) for v in shown), str(found.count))

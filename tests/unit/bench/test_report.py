@@ -1,0 +1,55 @@
+"""Reports become JSON and come back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from janus_edge.bench import Report
+from janus_edge.errors import InputError
+from tests.unit.bench.reports import report
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report().to_json(), allow_nan=False))
+    assert Report.load(path) == report()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not a report of `janus-edge bench`"),
+        ('{"kind": "engine"}', "not a report of `janus-edge bench`"),
+        ('{"kind": "janus-edge bench", "schema_version": 2}', "schema version 2; .* reads 1"),
+        ('{"kind": "janus-edge bench", "schema_version": 1}', "missing key 'date'"),
+    ],
+)
+def test_other_files(tmp_path: Path, text: str, message: str) -> None:
+    """Each is named with what is wrong about it."""
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"other\.json: .*{message}"):
+        Report.load(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: cannot be read"):
+        Report.load(tmp_path / "none.json")
+
+
+def test_damaged_figures() -> None:
+    """Percentiles that contradict each other are refused with their place."""
+    data: dict[str, Any] = report().to_json()
+    data["modes"]["image"]["step"]["host"]["p99"] = 0.0
+    with pytest.raises(InputError, match=r"modes\.image\.step\.host: minimum <= median"):
+        Report.from_json(data)
+    data = report().to_json()
+    data["machine"]["host_name"] = "x"
+    with pytest.raises(InputError, match=r"unknown key 'machine\.host_name'"):
+        Report.from_json(data)

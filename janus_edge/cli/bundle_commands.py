@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from janus_edge.cli.console import byte_tasks, print_json, print_table, size
+from janus_edge.errors import InputError
 
 if TYPE_CHECKING:
     from janus_edge.bundle import Bundle
@@ -18,17 +19,34 @@ if TYPE_CHECKING:
 @click.command(short_help="Show what a bundle or an engine holds.")
 @click.argument("bundle", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest, for machines.")
-def info(bundle: str, as_json: bool) -> None:
+@click.option(
+    "--memory",
+    is_flag=True,
+    help="Instead: the memory that running takes, and what 8 to 64 GB leave.",
+)
+@click.option("--rows", type=int, help="With --memory: rows when painting, two per picture.  [2]")
+@click.option("--capacity", type=int, help="With --memory: positions of the KV cache.")
+def info(bundle: str, as_json: bool, memory: bool, rows: int | None, capacity: int | None) -> None:
     """Show what a BUNDLE holds: dimensions, graphs, sizes, precision, parity.
 
     Of an engine: what it was built from, for and with, and what was done to each graph.
 
+    \b
     Example:  janus-edge info janus-1b
+    Example:  janus-edge info janus-1b --memory --rows 8
     """
     from janus_edge.engine import open_bundle_or_engine
     from janus_edge.schema import to_dict
 
+    for option, value in (("--rows", rows), ("--capacity", capacity)):
+        if value is not None and not memory:
+            raise InputError(f"{option} is for --memory: give both, or leave it out")
     opened = open_bundle_or_engine(bundle, verify=False)
+    if memory:
+        from janus_edge.cli.memory_report import report_memory
+
+        report_memory(opened, 2 if rows is None else rows, capacity, as_json=as_json)
+        return
     if as_json:
         print_json({"path": str(opened.path), "digest": opened.digest, **to_dict(opened.manifest)})
         return

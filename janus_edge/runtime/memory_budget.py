@@ -1,0 +1,204 @@
+"""What a model takes of a machine whose processor and GPU share one memory, before it runs there.
+
+A budget holds the weights of the graphs that a use opens, the KV cache, logits and noise, and scratch
+memory. Scratch is the builder's word where an engine has it, else an estimate (`scratch_bytes`). The
+text embeddings are not part of it: they are mapped from their file, and the system may drop their
+pages. What the system itself needs is an allowance, not a measurement (`system_bytes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from janus_edge.bundle import Bundle
+from janus_edge.config import JanusConfig
+from janus_edge.engine import Engine
+from janus_edge.errors import InputError
+from janus_edge.graphs import Graph
+from janus_edge.recipe import Recipe
+from janus_edge.runtime.kv_cache import cache_bytes, planned_capacity
+from janus_edge.runtime.language_model import PREFILL_CHUNK
+from janus_edge.runtime.memory import MemoryItem
+from janus_edge.weight_table import weight_bytes
+
+if TYPE_CHECKING:
+    from typing import Self
+
+GIB = 1 << 30
+
+#: Memory of the machines that are budgeted for.
+MACHINES = tuple(size * GIB for size in (8, 16, 32, 64))
+
+#: Tokens that a prompt is taken to have.
+PROMPT = 64
+
+#: The graphs that a use opens. Everything: painting, answering and encoding in one process.
+USES: dict[str, tuple[Graph, ...]] = {
+    "painting": (
+        Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.IMAGE_EMBEDDING, Graph.GUIDED_SAMPLER,
+        Graph.VQ_DECODER,
+    ),
+    "answering": (Graph.VISION_ENCODER, Graph.LANGUAGE_MODEL, Graph.TEXT_HEAD),
+    "everything": tuple(Graph),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBytes:
+    """What budgets are computed from: dimensions, and bytes of weights per graph.
+
+    ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacity`` is the
+    only one that an engine takes, None where any will do.
+    """
+
+    config: JanusConfig
+    bytes_per_float: int
+    weights: Mapping[Graph, int]
+    text_embeddings: int
+    scratch: Mapping[Graph, int]
+    capacity: int | None = None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """A bundle's, by the sizes of its files, or an engine's, by what its manifest states."""
+        manifest = bundle.manifest
+        weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
+        scratch, capacity = {}, None
+        if isinstance(bundle, Engine):
+            builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
+            weights = {graph: build.weight_bytes for graph, build in builds.items()}
+            stated = {graph: build.workspace_bytes for graph, build in builds.items()}
+            scratch = {graph: size for graph, size in stated.items() if size is not None}
+            capacities = [profile.capacity.largest for profile in bundle.manifest.profiles]
+            capacity = max(capacities, default=None)
+        table = manifest.files[manifest.text_embeddings.file].size
+        itemsize = manifest.recipe.bytes_per_float
+        return cls(manifest.config, itemsize, weights, table, scratch, capacity)
+
+    @classmethod
+    def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
+        """Those of a bundle that is not at hand; raises InputError as `weight_bytes`."""
+        weights = {graph: weight_bytes(graph, config, recipe) for graph in Graph}
+        itemsize, lm = recipe.bytes_per_float, config.language
+        return cls(config, itemsize, weights, lm.vocab_size * lm.hidden_size * itemsize, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The parts of one use, and the rows and positions of its KV cache."""
+
+    use: str
+    rows: int
+    capacity: int
+    items: tuple[MemoryItem, ...]
+
+    @property
+    def total(self) -> int:
+        """Bytes of all parts."""
+        return sum(item.nbytes for item in self.items)
+
+    def headroom(self, memory: int) -> int:
+        """What a machine with ``memory`` bytes has left, less than 0 where it has too little."""
+        return memory - system_bytes(memory) - self.total
+
+
+def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tuple[Budget, ...]:
+    """A budget for each of USES.
+
+    ``rows`` are the language model's when painting, two per picture under guidance; answering has
+    one. ``capacity`` is in positions; without it, painting has room for a prompt of 64 tokens and a
+    picture, answering for one with an image and as much again. With everything open there is one
+    cache at a time, of the larger size. Raises InputError for less than 1, for positions that the
+    model has not, and for another capacity than an engine's.
+    """
+    lm, tokens = model.config.language, model.config.image_tokens
+    if rows < 1 or (capacity is not None and not 1 <= capacity <= lm.max_positions):
+        raise InputError(
+            f"{rows} rows and a capacity of {capacity}: give at least 1 of each, and at most the "
+            f"model's {lm.max_positions} positions"
+        )
+    if model.capacity and capacity not in (None, model.capacity):
+        raise InputError(
+            f"the engine was built for a capacity of {model.capacity}, not {capacity}: leave the "
+            "capacity out, or build another engine"
+        )
+    given = capacity or model.capacity
+    answering = min(lm.max_positions, PROMPT + 2 * tokens)
+    sizes = {
+        "painting": (rows, given or planned_capacity(lm, [PROMPT], tokens - 1)),
+        "answering": (1, given or answering),
+    }
+    sizes["everything"] = max(sizes.values(), key=lambda size: size[0] * size[1])
+    return tuple(_budget(model, use, *sizes[use]) for use in USES)
+
+
+def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
+    config, graphs = model.config, USES[use]
+    cache = cache_bytes(config.language, rows, capacity, model.bytes_per_float)
+    scratch = max(
+        model.scratch.get(
+            graph, scratch_bytes(graph, config, model.bytes_per_float, rows, capacity)
+        )
+        for graph in graphs
+    )
+    return Budget(
+        use, rows, capacity,
+        (
+            *(MemoryItem(f"weights of {graph.value}", model.weights[graph]) for graph in graphs),
+            MemoryItem("KV cache", cache),
+            MemoryItem("logits and noise", _logits(model, graphs, rows)),
+            MemoryItem("scratch", scratch),
+        ),
+    )  # fmt: skip
+
+
+def _logits(model: ModelBytes, graphs: tuple[Graph, ...], rows: int) -> int:
+    codes, words = model.config.vq.codebook_size, model.config.language.vocab_size
+    total = rows * codes * model.bytes_per_float + rows // 2 * codes * 4  # noise is float32
+    if Graph.IMAGE_HEAD not in graphs:
+        total = 0
+    return total + (words * model.bytes_per_float if Graph.TEXT_HEAD in graphs else 0)
+
+
+def scratch_bytes(
+    graph: Graph, config: JanusConfig, itemsize: int, rows: int, capacity: int
+) -> int:
+    """An estimate of the intermediate results of ``graph`` that are alive at once.
+
+    One picture at a time for the picture graphs, a chunk of the prompt for the language model. The
+    largest of: an MLP's input, inner values before and after the activation (and gate); attention's
+    residual, queries, keys, values, results, and the scores of all heads in float32; of a VQ model
+    three maps of the widest level (input, output and shortcut of a block). Kernels that keep no
+    scores take less, others more: TensorRT-RTX 1.7 stated about 8 MB besides for each graph, and for
+    the VQ decoder in float32 five times this beyond them (in float16 the same as this).
+    """
+    vision, vq, lm = config.vision, config.vq, config.language
+    tokens = config.image_tokens
+    if graph is Graph.VISION_ENCODER:
+        mlp = tokens * (vision.hidden_size + 2 * vision.intermediate_size) * itemsize
+        scores = vision.heads * tokens**2 * 4
+        return max(mlp, tokens * 5 * vision.hidden_size * itemsize + scores)
+    if graph in (Graph.VQ_ENCODER, Graph.VQ_DECODER):
+        widths = [vq.base_channels * m for m in vq.channel_multiplier]
+        sides = [config.image_size >> level for level in range(len(widths))]
+        return 3 * max(w * side**2 for w, side in zip(widths, sides, strict=True)) * itemsize
+    if graph is Graph.LANGUAGE_MODEL:
+        new = rows * min(PREFILL_CHUNK, capacity)
+        mlp = new * (2 * lm.hidden_size + 3 * lm.intermediate_size) * itemsize
+        scores = new * lm.heads * capacity * 4
+        return max(mlp, new * 5 * lm.hidden_size * itemsize + scores)
+    if graph is Graph.GUIDED_SAMPLER:
+        return 3 * rows * vq.codebook_size * 4
+    return 0  # heads and the table of embeddings: their results are counted as logits
+
+
+def system_bytes(memory: int) -> int:
+    """What is left to the system on a machine with ``memory`` bytes: 1.5 GiB and a 16th.
+
+    The 16th stands for memory that firmware keeps before the kernel counts (an 8 GB module reports
+    about 7.4 GiB), the rest for a system without a desktop, CUDA's context and libraries, and what
+    Python and its packages take.
+    """
+    return 3 * GIB // 2 + memory // 16

@@ -1,0 +1,153 @@
+"""Memory budgets: their parts are the bundle's or the engine's, and what machines have left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from janus_edge.bundle import Bundle
+from janus_edge.engine import Engine
+from janus_edge.engine_manifest import Profile, Range
+from janus_edge.errors import InputError
+from janus_edge.graphs import Graph
+from janus_edge.recipe import RECIPES
+from janus_edge.runtime.memory import chat_plan, generation_plan
+from janus_edge.runtime.memory_budget import (
+    GIB,
+    MACHINES,
+    USES,
+    Budget,
+    ModelBytes,
+    budgets,
+    scratch_bytes,
+    system_bytes,
+)
+from tests.unit.runtime.fakes import CONFIG
+
+
+def parts(budget: Budget) -> dict[str, int]:
+    return {item.what: item.nbytes for item in budget.items}
+
+
+def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
+    return {budget.use: budget for budget in budgets(model, **options)}
+
+
+def engine(stated: dict[Graph, int], profiles: tuple[Profile, ...] = ()) -> Engine:
+    """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
+    made = Engine.__new__(Engine)
+    made.manifest = SimpleNamespace(  # type: ignore[assignment]
+        config=CONFIG, recipe=RECIPES["fp16"], profiles=profiles, files={"t": SimpleNamespace(size=7)},
+        text_embeddings=SimpleNamespace(file="t"),
+        graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
+        builds={
+            g.value: SimpleNamespace(weight_bytes=10, workspace_bytes=stated.get(g)) for g in Graph
+        },
+    )  # fmt: skip
+    return made
+
+
+def test_a_bundle_has_what_its_requests_plan(tiny_bundle: Path) -> None:
+    """Weights, cache and logits are those of the plans that the runtime makes for a request."""
+    bundle = Bundle.open(tiny_bundle)
+    uses = planned(ModelBytes.of(bundle))
+    request = {
+        item.what.split(",")[0]: item.nbytes for item in generation_plan(bundle, [64], 1).items
+    }
+    painting = parts(uses["painting"])
+    assert painting.pop("logits and noise") == request.pop("logits") + request.pop("noise")
+    assert painting.pop("scratch") > 0
+    assert painting == request
+    answering = parts(uses["answering"])
+    chat = chat_plan(bundle, uses["answering"].capacity)
+    assert sum(answering.values()) - answering["scratch"] == chat.total
+
+
+def test_dimensions_stand_for_a_bundle(tiny_bundle: Path) -> None:
+    """A bundle's budget differs from its dimensions' by the structure of its graphs alone."""
+    bundle = Bundle.open(tiny_bundle)
+    manifest = bundle.manifest
+    real, computed = (
+        ModelBytes.of(bundle),
+        ModelBytes.of_dimensions(manifest.config, manifest.recipe),
+    )
+    assert real.text_embeddings == computed.text_embeddings
+    for a, b in zip(budgets(real), budgets(computed), strict=True):
+        weights = [name for name in parts(a) if name.startswith("weights")]
+        assert {n: s for n, s in parts(a).items() if n not in weights} == {
+            n: s for n, s in parts(b).items() if n not in weights
+        }
+        assert 0 < a.total - b.total < 200_000  # 400 weights, less than 500 bytes each
+
+
+def test_everything_has_one_cache() -> None:
+    """All graphs are open, and the cache is the larger of painting's and answering's."""
+    uses = planned(ModelBytes.of_dimensions(CONFIG, RECIPES["fp32"]), rows=8, capacity=100)
+    assert uses["everything"].rows == 8
+    assert parts(uses["everything"])["KV cache"] == parts(uses["painting"])["KV cache"]
+    assert parts(uses["painting"])["KV cache"] == 8 * parts(uses["answering"])["KV cache"]
+    assert set(USES["everything"]) == set(Graph)
+    uses = planned(ModelBytes.of_dimensions(CONFIG, RECIPES["fp32"]), rows=1)
+    assert uses["everything"].capacity == max(uses["painting"].capacity, uses["answering"].capacity)
+
+
+def test_an_engine_says_its_scratch_and_capacity() -> None:
+    """The builder's word goes before the estimate; a profile's capacity before any other."""
+    profile = Profile(Range(1, 2, 4), Range(1, 8, 64), Range(192, 192, 192))
+    model = ModelBytes.of(
+        engine({graph: 5_000_000 + i for i, graph in enumerate(Graph)}, (profile,))
+    )
+    assert model.scratch[Graph.VISION_ENCODER] == 5_000_000
+    uses = planned(model)
+    assert {budget.capacity for budget in uses.values()} == {192}
+    graphs = list(Graph)
+    for use, budget in uses.items():
+        largest = max(graphs.index(graph) for graph in USES[use])
+        assert parts(budget)["scratch"] == 5_000_000 + largest
+    assert planned(model, capacity=192) == uses
+    with pytest.raises(InputError, match="built for a capacity of 192, not 64"):
+        budgets(model, capacity=64)
+
+
+def test_scratch_that_only_some_graphs_state() -> None:
+    """Where a builder said nothing, the estimate counts."""
+    estimate = scratch_bytes(Graph.VQ_DECODER, CONFIG, 2, 2, 64)
+    uses = planned(ModelBytes.of(engine({Graph.LANGUAGE_MODEL: 1})), capacity=64)
+    assert parts(uses["painting"])["scratch"] == estimate
+    widest = CONFIG.vq.base_channels * CONFIG.image_size**2
+    assert estimate == 3 * widest * 2  # three maps in float16
+
+
+@pytest.mark.parametrize("graph", Graph)
+def test_scratch_grows(graph: Graph) -> None:
+    """Rows and precision do not shrink it; a longer cache costs the language model scores."""
+    small = scratch_bytes(graph, CONFIG, 2, 2, 64)
+    assert scratch_bytes(graph, CONFIG, 4, 4, 64) >= small
+    longer = scratch_bytes(graph, CONFIG, 2, 2, 1024)
+    assert (longer > small) == (graph is Graph.LANGUAGE_MODEL)
+
+
+def test_headroom() -> None:
+    """What is left is the memory less the system's share and the parts."""
+    budget = planned(ModelBytes.of_dimensions(CONFIG, RECIPES["fp32"]))["painting"]
+    assert [system_bytes(memory) / GIB for memory in MACHINES] == [2.0, 2.5, 3.5, 5.5]
+    assert budget.headroom(8 * GIB) == 6 * GIB - budget.total
+    assert budget.headroom(1 * GIB) < 0
+
+
+@pytest.mark.parametrize(("rows", "capacity"), [(0, None), (2, 0), (2, 1025)])
+def test_sizes_that_cannot_be(rows: int, capacity: int | None) -> None:
+    model = ModelBytes.of_dimensions(CONFIG, RECIPES["fp32"])
+    with pytest.raises(InputError, match="1024 positions"):
+        budgets(model, rows, capacity)
+
+
+def test_a_model_of_few_positions() -> None:
+    """Answering plans no more positions than there are."""
+    few = replace(CONFIG, language=replace(CONFIG.language, max_positions=90))
+    uses = planned(ModelBytes.of_dimensions(few, RECIPES["fp32"]))
+    assert uses["answering"].capacity == 90

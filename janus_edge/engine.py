@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from janus_edge.bundle import Bundle
-from janus_edge.engine_manifest import EngineManifest
+from janus_edge.engine_manifest import EngineManifest, profile_option
 from janus_edge.errors import EngineError
 from janus_edge.manifest import Manifest
+
+#: Targets that are told which GPUs to build for; others build for the machine's own.
+AHEAD_OF_TIME = ("tensorrt-rtx",)
 
 
 class Engine(Bundle):
@@ -31,8 +34,17 @@ class Engine(Bundle):
     @property
     def rebuild_command(self) -> str:
         """The command line that builds this engine again, in its place."""
+        return self.rebuild_command_for(self.manifest.compute_capability)
+
+    def rebuild_command_for(self, compute_capability: str | None) -> str:
+        """As :attr:`rebuild_command`, for a GPU of another compute capability ('8.9')."""
         built = self.manifest
         words = ["janus-edge", "build", built.bundle.path, str(self.path), "--target", built.target]
+        if built.profiles:
+            words += ["--profile", profile_option(built.profiles)]
+        if built.target in AHEAD_OF_TIME:
+            for one in (compute_capability or "").replace(",", " ").split():
+                words += ["--compute-capability", one]
         return shlex.join([*words, "--force"])
 
     def check_tool(self, tool: str, found: str) -> None:

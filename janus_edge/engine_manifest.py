@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from janus_edge.errors import EngineError
@@ -51,6 +52,17 @@ class Profile:
     capacity: Range
 
 
+def profile_option(profiles: Sequence[Profile]) -> str:
+    """What `janus-edge build --profile` is to be given for engines of these ``profiles``.
+
+    The longest prefill's tells; where smallest sizes are above 1 they are not told.
+    """
+    prefill = max(profiles, key=lambda profile: profile.new_tokens.largest)
+    sizes = {"rows": prefill.rows, "prefill": prefill.new_tokens}
+    words = [f"{name}={size.typical}:{size.largest}" for name, size in sizes.items()]
+    return ",".join([*words, f"capacity={prefill.capacity.largest}"])
+
+
 @dataclass(frozen=True, slots=True)
 class PassReport:
     """How many places a lowering pass rewrote, and why it left others ('node: reason')."""
@@ -65,16 +77,21 @@ class GraphBuild:
 
     ``weight_bytes`` are those of the lowered graph's constants; ``workspace_bytes`` is the scratch
     memory that a run takes, None where only the run itself tells (ONNX Runtime). ``passes`` are in
-    the order in which they ran.
+    the order in which they ran. ``device_weight_bytes`` is what the weights take once they are
+    loaded, None where the builder does not say; ``precisions`` counts the layers of the network that
+    was built by type and precision ('MATRIX_MULTIPLY HALF'), empty where there is no network.
     """
 
     weight_bytes: int
     workspace_bytes: int | None
     passes: dict[str, PassReport]
+    device_weight_bytes: int | None = None
+    precisions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if min(self.weight_bytes, self.workspace_bytes or 0) < 0:
-            raise ValueError("weight_bytes and workspace_bytes must not be negative")
+        for name in ("weight_bytes", "workspace_bytes", "device_weight_bytes"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +101,8 @@ class EngineManifest(Manifest):
     ``tools`` are the versions that it was built with and ``graphs`` the files of the target, with
     the inputs and outputs that a bundle's have; ``parity`` is empty, since a bundle's figures are of
     other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
-    CPU, ``profiles`` are empty for a target whose graphs take any shape.
+    CPU, and names several, separated by commas, where an engine fits several GPUs. ``profiles`` are
+    empty for a target whose graphs take any shape.
     """
 
     KIND: ClassVar[Kind] = ENGINE

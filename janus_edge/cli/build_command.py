@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from janus_edge.cli.console import byte_tasks, print_json, print_table, size
-from janus_edge.errors import DependencyError
+from janus_edge.engines.target_names import TARGET_NAMES
+from janus_edge.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
     from janus_edge.engine import Engine
@@ -16,32 +18,62 @@ if TYPE_CHECKING:
 @click.command(short_help="Build an engine: a bundle made for one device.")
 @click.argument("bundle", type=click.Path())
 @click.argument("out", type=click.Path())
-@click.option("--target", required=True, help="What to build for: ort-cpu.")
+@click.option("--target", metavar="NAME", help=f"What to build for: {', '.join(TARGET_NAMES)}.")
+@click.option("--profile", default="", metavar="SIZES",
+              help="TensorRT: the sizes to build for, as rows=8,prefill=640,capacity=1216.")  # fmt: skip
+@click.option("--compute-capability", "capabilities", multiple=True, metavar="X.Y",
+              help="tensorrt-rtx: a GPU to build for; may be given several times.  "
+              "[8.0, 8.6, 8.9, 12.0]")  # fmt: skip
+@click.option("--dump-network", "dump", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="TensorRT: also write each parsed network as text to FOLDER/GRAPH.txt.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")
-def build(bundle: str, out: str, target: str, force: bool, no_cache: bool, as_json: bool) -> None:
-    """Write BUNDLE to OUT as an engine: its graphs rewritten for one kind of device.
+def build(
+    bundle: str, out: str, target: str | None, profile: str, capabilities: tuple[str, ...],
+    dump: Path | None, force: bool, no_cache: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Write BUNDLE to OUT as an engine: its graphs made for one kind of device.
 
     An engine holds everything that running needs, and every command that takes a bundle to run it
     takes an engine in its place.
 
-    Engines are kept in a cache, $JANUS_EDGE_CACHE or else ~/.cache/janus-edge, from which building
-    the same again takes the time of checking its hashes. It may be removed at any time.
+    \b
+    ort-cpu        ONNX Runtime on the CPU
+    tensorrt       TensorRT 10.15 or newer, on this machine's GPU
+    tensorrt-rtx   TensorRT-RTX; needs no GPU to build
+    tensorrt-10.3  older TensorRT (JetPack 6), on this machine's GPU
 
+    A plan of TensorRT takes up to as many ROWS of the language model at a time (a picture being
+    painted takes two), as many new tokens in a PREFILL (longer prompts run in pieces), and a cache of
+    just as many positions as its CAPACITY; rows=2:8 takes up to 8 and is tuned for 2. Left out, it
+    takes 2 rows, and a prompt with an image and as much again.
+
+    Engines are kept in a cache, $JANUS_EDGE_CACHE or else ~/.cache/janus-edge, from which building
+    the same again takes the time of checking its hashes. It may be removed at any time. To dump
+    networks, an engine is built in any case.
+
+    \b
     Example:  janus-edge build janus-1b janus-1b-cpu --target ort-cpu
+    Example:  janus-edge build janus-1b janus-1b-rtx --target tensorrt-rtx --profile rows=8
     """
+    if target is None:
+        raise InputError(f"build needs --target NAME: choose one of {', '.join(TARGET_NAMES)}")
     try:
         from janus_edge.engines.build import build_engine
-        from janus_edge.engines.cache import EngineCache, default_root
+        from janus_edge.engines.cache import EngineCache
+        from janus_edge.engines.targets import TargetOptions
         from janus_edge.engines.targets import target as target_named
     except ImportError as missing:
         raise DependencyError.missing(missing.name or "onnx", "engines") from missing
     from janus_edge.bundle import Bundle
+    from janus_edge.cache_folder import cache_folder
 
-    wanted = target_named(target)
     opened = Bundle.open(bundle)
-    cache = None if no_cache else EngineCache(default_root())
+    root = None if no_cache else cache_folder("engines")
+    options = TargetOptions(profile, capabilities, root, dump)
+    wanted = target_named(target, opened.manifest.config, options)
+    cache = None if root is None or dump else EngineCache(root)
     with byte_tasks() as task:
         done = build_engine(opened, wanted, out, force=force, cache=cache, task=task)
     if as_json:
@@ -61,9 +93,12 @@ def _show(engine: Engine) -> None:
     from janus_edge.cli.bundle_commands import passes_line
     from janus_edge.graphs import Graph
 
-    rows = [
-        (graph.value, size(engine.graph_bytes(graph)), passes_line(build) or "as in the bundle")
-        for graph in Graph
-        if (build := engine.manifest.builds[graph.value])
-    ]
-    print_table("", ["graph", "size>", "rewritten"], rows)
+    rows = []
+    for graph in Graph:
+        build = engine.manifest.builds[graph.value]
+        scratch, done = build.workspace_bytes, passes_line(build)
+        rows.append(
+            (graph.value, size(engine.graph_bytes(graph)), "" if scratch is None else size(scratch),
+             done or ("as in the bundle" if scratch is None else ""))
+        )  # fmt: skip
+    print_table("", ["graph", "size>", "scratch memory>", "rewritten"], rows)

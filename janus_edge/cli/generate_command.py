@@ -48,13 +48,14 @@ def _parallel(context: click.Context, option: click.Parameter, text: str) -> str
 @click.option("--parallel", default="off", show_default=True, metavar="off|auto|W", callback=_parallel,
               help="Codes per pass of the model: one, as many as pay off here, or W; the picture stays the same.")  # fmt: skip
 @click.option("--threads", default=0, help="Processor threads; 0 takes one per core.")
+@click.option("--no-cuda-graph", is_flag=True, help="On a GPU: launch every kernel of every step.")
 @click.option("--no-verify", is_flag=True, help="Do not check the hashes of the files used.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the plan of the memory first.")
 @click.option("--json", "as_json", is_flag=True, help="Print files, settings and timings as JSON.")
 def generate(
     bundle: str, prompts: tuple[str, ...], images_per_prompt: int, out: str, seed: int,
-    guidance_scale: float, temperature: float, parallel: Parallel, threads: int, no_verify: bool,
-    verbose: bool, as_json: bool,
+    guidance_scale: float, temperature: float, parallel: Parallel, threads: int,
+    no_cuda_graph: bool, no_verify: bool, verbose: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Paint pictures of one or more PROMPTs and write them as PNG files.
 
@@ -66,7 +67,9 @@ def generate(
     from janus_edge.runtime.picture import contact_sheet
     from janus_edge.runtime.pipeline import Janus
 
-    with Janus.load(bundle, threads=threads, verify=not no_verify) as janus:
+    with Janus.load(
+        bundle, threads=threads, verify=not no_verify, cuda_graph=not no_cuda_graph
+    ) as janus:
         steps = janus.generate_steps(
             list(prompts), images_per_prompt, seed, guidance_scale, temperature, parallel
         )

@@ -1,6 +1,7 @@
 """The engine cache: engines by what they were built from, with what, and for what.
 
     ROOT/KEY/           an engine, as `build.py` wrote it elsewhere
+    ROOT/*.timing       TensorRT's timing caches (`tensorrt/timing_cache.py`)
 
 An entry's files are hard links to those of the engine that it was kept from, or copies where the
 file system has no such links: a link takes no time and no room. It is safe, since nothing of
@@ -54,27 +55,6 @@ class Ingredients:
         """SHA-256 over all of them, in hexadecimal."""
         text = json.dumps(to_dict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def default_root() -> Path:
-    """``engines`` below $JANUS_EDGE_CACHE, or below janus-edge in the user's folder of caches.
-
-    That is $XDG_CACHE_HOME where it is an absolute path, else ~/.cache. Raises InputError for a
-    user without a home.
-    """
-    own = os.environ.get("JANUS_EDGE_CACHE")
-    if own:
-        return Path(own).absolute() / "engines"
-    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not caches.is_absolute():
-        try:
-            caches = Path.home() / ".cache"
-        except RuntimeError as homeless:
-            raise InputError(
-                "this user has no home folder for the engine cache; set JANUS_EDGE_CACHE to a "
-                "folder, or pass --no-cache"
-            ) from homeless
-    return caches / "janus-edge" / "engines"
 
 
 class EngineCache:

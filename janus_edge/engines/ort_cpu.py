@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from janus_edge import __version__
 from janus_edge.bundle import Bundle
-from janus_edge.engine_manifest import GraphBuild, PassReport, Profile
+from janus_edge.engine_manifest import GraphBuild, Profile
 from janus_edge.engines.build import BuiltGraph, copy_file
 from janus_edge.engines.lowering import (
     group_query_attention,
@@ -17,8 +17,9 @@ from janus_edge.engines.lowering import (
     skip_norm,
     unsigned_activations,
 )
-from janus_edge.engines.lowering.passes import Pass, load, lower, save
-from janus_edge.errors import DependencyError, EngineError, LoweringError
+from janus_edge.engines.lowering.lowered_file import lower_graph, weight_bytes, write_graph
+from janus_edge.engines.lowering.passes import Pass, load
+from janus_edge.errors import DependencyError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
@@ -75,47 +76,15 @@ class OrtCpu:
         row.state("rewrite")
         entry = bundle.manifest.graphs[graph.value]
         model = load(bundle.graph(graph))
-        weight_bytes, ports = _weight_bytes(model), _ports(model)
-        outcomes = lower(model, self.passes(graph, bundle.manifest.recipe))
-        passes = {name: PassReport(o.changed, o.left) for name, o in outcomes.items()}
+        before = weight_bytes(model)
+        passes = lower_graph(model, graph.value, self.passes(graph, bundle.manifest.recipe))
         if not any(report.changed for report in passes.values()):
             row.state("copy")
             for name in (entry.file, *entry.weights):
                 copy_file(bundle, name, folder)
-            return BuiltGraph(entry, GraphBuild(weight_bytes, None, passes))
-        if _ports(model) != ports:
-            raise LoweringError(
-                f"{graph.value}: its inputs or outputs are others after {', '.join(passes)}; this is "
-                "a mistake in a lowering pass: please report it"
-            )
+            return BuiltGraph(entry, GraphBuild(before, None, passes))
         row.state("write")
-        written = _write(model, folder / "graphs" / f"{graph.value}.onnx", folder)
+        files = write_graph(model, folder / "graphs" / f"{graph.value}.onnx")
+        written = tuple(file.relative_to(folder).as_posix() for file in files)
         lowered = GraphEntry(written[0], written[1:], entry.inputs, entry.outputs)
-        return BuiltGraph(lowered, GraphBuild(_weight_bytes(model), None, passes))
-
-
-def _write(model: ir.Model, path: Path, folder: Path) -> tuple[str, ...]:
-    """Save and check a graph; its file and its weights' if it has any, relative to ``folder``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(model, path)
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as invalid:
-        raise LoweringError(
-            f"{path.name}: not a valid ONNX model after its lowering passes ({invalid}); this is a "
-            "mistake in one of them: please report it"
-        ) from invalid
-    weights = path.with_suffix(".weights")
-    files = (path, weights) if weights.exists() else (path,)
-    return tuple(file.relative_to(folder).as_posix() for file in files)
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    constants = (value.const_value for value in model.graph.initializers.values())
-    return sum(constant.nbytes for constant in constants if constant is not None)
-
-
-def _ports(model: ir.Model) -> list[tuple[str | None, ...]]:
-    """Name, type and shape of the inputs and outputs, as text."""
-    values = [*model.graph.inputs, None, *model.graph.outputs]
-    return [(v.name, str(v.type), str(v.shape)) if v else (None,) for v in values]
+        return BuiltGraph(lowered, GraphBuild(weight_bytes(model), None, passes))

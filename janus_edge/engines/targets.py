@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from janus_edge.config import JanusConfig
 from janus_edge.engines.build import Target
 from janus_edge.engines.ort_cpu import OrtCpu
+from janus_edge.engines.target_names import TARGET_NAMES
+from janus_edge.engines.tensorrt_10_3 import TensorRT103
+from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import InputError
 
-TARGETS: dict[str, Callable[[], Target]] = {OrtCpu.name: OrtCpu}
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What the command line says about an engine; nothing of it is for `ort-cpu`.
+
+    ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
+    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text.
+    """
+
+    profile: str = ""
+    capabilities: tuple[str, ...] = ()
+    timings: Path | None = None
+    dump: Path | None = None
 
 
-def target(name: str) -> Target:
-    """The target called ``name``; raises InputError with the known names."""
-    try:
-        return TARGETS[name]()
-    except KeyError:
-        raise InputError(f"unknown target {name!r}: choose one of {', '.join(TARGETS)}") from None
+def target(
+    name: str, config: JanusConfig | None = None, options: TargetOptions = TargetOptions()
+) -> Target:
+    """The target called ``name`` for a model of ``config``, which only `ort-cpu` can do without.
+
+    Raises InputError for an unknown name, with those that are known, for options that the target
+    does not have, and for a profile that the model does not take.
+    """
+    if name == OrtCpu.name:
+        given = {
+            "--profile": options.profile,
+            "--compute-capability": options.capabilities,
+            "--dump-network": options.dump,
+        }
+        for option, value in given.items():
+            if value:
+                raise InputError(f"{option} is for TensorRT: leave it out for {name}")
+        return OrtCpu()
+    if name not in TARGET_NAMES:
+        raise InputError(f"unknown target {name!r}: choose one of {', '.join(TARGET_NAMES)}")
+    if config is None:
+        raise InputError(f"{name} is built for a model of certain dimensions: give its bundle")
+    made = TensorRT103 if name == "tensorrt-10.3" else TensorRTTarget
+    return made(
+        name,
+        config,
+        profile=options.profile,
+        capabilities=options.capabilities,
+        timings=options.timings,
+        dump=options.dump,
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from janus_edge.config import LanguageConfig
 from janus_edge.errors import CapacityError
@@ -14,6 +14,23 @@ from janus_edge.graphs import cache_names
 
 #: Capacities are multiples of this, so that close lengths give equal shapes.
 BLOCK = 64
+
+
+class Twin(Protocol):
+    """What holds an array's content on a device in its place."""
+
+    def take(self, rows: Sequence[int]) -> Twin:
+        """A new one whose row i is this one's row ``rows[i]``."""
+        ...
+
+
+class CacheArray(np.ndarray[Any, np.dtype[Any]]):
+    """Keys or values. A backend with memory of its own may keep them there, as ``twin``.
+
+    The array then only stands for them: it has their shape, and nothing is written into it.
+    """
+
+    twin: Twin | None = None
 
 
 class KVCache:
@@ -28,8 +45,8 @@ class KVCache:
         self.capacity = capacity
         shape = (rows, config.kv_heads, capacity, config.head_dim)
         # zeros: the system hands such pages out only when they are first written
-        self.buffers: list[NDArray[Any]] = [
-            np.zeros(shape, dtype) for _ in range(2 * config.layers)
+        self.buffers: list[CacheArray] = [
+            np.zeros(shape, dtype).view(CacheArray) for _ in range(2 * config.layers)
         ]
         self.lengths = np.zeros(rows, np.int64)
 
@@ -43,7 +60,7 @@ class KVCache:
         """Bytes of all keys and values at full length."""
         return sum(b.nbytes for b in self.buffers)
 
-    def named(self, stem: str) -> dict[str, NDArray[Any]]:
+    def named(self, stem: str) -> dict[str, CacheArray]:
         """The buffers by the graph's names: ``past`` for its inputs, ``present`` for its outputs."""
         return dict(zip(cache_names(stem, self.config.layers), self.buffers, strict=True))
 
@@ -62,7 +79,10 @@ class KVCache:
         copy = KVCache(self.config, len(rows), capacity, self.buffers[0].dtype)
         index = np.asarray(rows, np.intp)
         for source, target in zip(self.buffers, copy.buffers, strict=True):
-            target[:, :, :longest] = source[index, :, :longest]
+            if source.twin is None:
+                target[:, :, :longest] = source[index, :, :longest]
+            else:
+                target.twin = source.twin.take(rows)
         copy.lengths[:] = self.lengths[index]
         return copy
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from janus_edge.bundle import Bundle
-from janus_edge.engine import open_bundle_or_engine
+from janus_edge.engine import Engine, open_bundle_or_engine
 from janus_edge.errors import InputError
 from janus_edge.noise import check_seed
 from janus_edge.runtime.chat import AnswerStream, Chat
@@ -66,14 +66,18 @@ class Janus:
         self._image_graphs = ImageGraphs(manifest.config, backend)
 
     @classmethod
-    def load(cls, path: str | Path, *, threads: int = 0, verify: bool = True) -> Janus:
+    def load(
+        cls, path: str | Path, *, threads: int = 0, verify: bool = True, cuda_graph: bool = True
+    ) -> Janus:
         """Open the bundle (on the CPU) or the engine (on what it was built for) at ``path``.
 
         ``threads`` 0 takes one per physical core. ``verify`` checks the SHA-256 of every file when
-        it is first used. Raises BundleError, EngineError, BackendError, DependencyError.
+        it is first used. ``cuda_graph`` lets a GPU replay a captured step of painting. Raises
+        BundleError, EngineError, BackendError, DependencyError.
         """
         bundle = open_bundle_or_engine(path, verify=verify)
-        return cls(bundle, open_backend(bundle, threads=threads), threads=threads)
+        backend = open_backend(bundle, threads=threads, cuda_graph=cuda_graph)
+        return cls(bundle, backend, threads=threads)
 
     def __enter__(self) -> Janus:
         return self
@@ -193,8 +197,8 @@ class Janus:
     ) -> Chat:
         """Open a conversation with room for ``capacity`` tokens (an image takes ``image_tokens``).
 
-        Without it: CHAT_CAPACITY, or all positions of a model that has fewer. Raises InputError
-        unless 1 <= capacity <= the model's positions.
+        Without it: CHAT_CAPACITY, or all positions of a model or an engine that has fewer. Raises
+        InputError unless 1 <= capacity <= these.
         """
         positions = self._chat_capacity(capacity)
         chat_plan(self.bundle, positions).check()
@@ -255,11 +259,13 @@ class Janus:
         return self.text_embeddings(ids), self.text_embeddings(unconditional)
 
     def _chat_capacity(self, capacity: int | None) -> int:
-        most = self.bundle.manifest.config.language.max_positions
+        most, whose = self.bundle.manifest.config.language.max_positions, "model"
+        if isinstance(self.bundle, Engine) and self.bundle.manifest.profiles:
+            most, whose = self.bundle.manifest.profiles[0].capacity.largest, "engine"
         if capacity is None:
             return min(CHAT_CAPACITY, most)
         if not 1 <= capacity <= most:
             raise InputError(
-                f"capacity must be from 1 to the model's {most} positions, found {capacity}"
+                f"capacity must be from 1 to the {whose}'s {most} positions, found {capacity}"
             )
         return capacity

@@ -85,13 +85,18 @@ class OrtCpuBackend:
         self._sessions.clear()
 
 
-def open_backend(bundle: Bundle, *, threads: int = 0) -> Backend:
+def open_backend(bundle: Bundle, *, threads: int = 0, cuda_graph: bool = True) -> Backend:
     """What runs ``bundle`` on this machine: for an engine, what it was built for.
 
-    Raises EngineError for an engine that does not fit, with the command that builds it again, and
+    ``threads`` are the CPU's; ``cuda_graph`` lets a GPU replay a captured step of painting. Raises
+    EngineError for an engine that does not fit, with the command that builds it again, and
     BackendError, DependencyError.
     """
     if isinstance(bundle, Engine):
+        if bundle.manifest.target in ("tensorrt", "tensorrt-rtx", "tensorrt-10.3"):
+            from janus_edge.runtime.tensorrt.backend import TensorRTBackend
+
+            return TensorRTBackend(bundle, cuda_graph=cuda_graph)
         if bundle.manifest.target != "ort-cpu":
             raise EngineError(
                 f"{bundle.path}: was built for {bundle.manifest.target!r}, which this version of "

@@ -23,8 +23,10 @@ FOLDER = Path(janus_edge.__file__).parent / "engines" / "tensorrt"
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("tensorrt_api.json").read_text("utf-8"))
 VERSIONS: list[str] = [*TABLE["wheels"]]
 
-OLDER = Features(2, (), attention=False, streamed_plan=False, user_allocation=False)
-NEWER = replace(OLDER, attention=True, streamed_plan=True)
+OLDER = Features(
+    2, (), attention=False, cache_update=False, streamed_plan=False, user_allocation=False
+)
+NEWER = replace(OLDER, attention=True, cache_update=True, streamed_plan=True)
 
 #: What each version must be found to have.
 FEATURES = {

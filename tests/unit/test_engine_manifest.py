@@ -100,6 +100,7 @@ def test_missing_key(data: Data, path: str) -> None:
         ("builds", {}, "'builds' must tell of every graph"),
         ("builds.text_head.weight_bytes", -1, "must not be negative"),
         ("builds.text_head.workspace_bytes", -1, "must not be negative"),
+        ("builds.text_head.device_weight_bytes", -1, "must not be negative"),
         ("profiles.0.rows.smallest", 3, "found 3, 2, 8"),
         ("profiles.0.rows.smallest", 0, "found 0, 2, 8"),
         ("files", {}, "'files' is missing or empty"),

@@ -10,7 +10,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from janus_edge.engines.tensorrt.driver import why_no_gpu
+from janus_edge.cuda_driver import why_no_gpu
 from janus_edge.engines.tensorrt.objects import (
     Builder,
     IAttentionInputLayer,
@@ -33,12 +33,14 @@ class Features:
 
     ``network_flags`` ask for a strongly typed network, the only kind that TensorRT 11 has.
     ``capabilities`` ('8.9') are those it builds for without their GPU; it then measures no kernels.
+    ``cache_update``: a KV cache is written in place, as TensorScatter wants it (10.15).
     ``user_allocation``: only with a flag does a run allocate nothing, as CUDA graphs need it.
     """
 
     network_flags: int
     capabilities: tuple[str, ...]
     attention: bool
+    cache_update: bool
     streamed_plan: bool
     user_allocation: bool
 
@@ -76,9 +78,10 @@ def features(trt: Any) -> Features:
         and has("IAttentionInputLayer.attention")
         and has("IAttention.decomposable")
     )
+    cache_update = has("LayerType.KV_CACHE_UPDATE")
     streamed = has("Builder.build_serialized_network_to_stream") and has("IStreamWriter")
     user_allocation = has("BuilderFlag.REQUIRE_USER_ALLOCATION")
-    return Features(flags, capabilities, attention, streamed, user_allocation)
+    return Features(flags, capabilities, attention, cache_update, streamed, user_allocation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,11 @@ class TensorRT:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+    @property
+    def tool(self) -> str:
+        """What an engine's manifest calls it; `runtime/tensorrt/api.py` must call it the same."""
+        return self.name.lower()
 
 
 def load(target: str) -> TensorRT:
@@ -109,7 +117,7 @@ def load(target: str) -> TensorRT:
         trt = importlib.import_module(module)
     except ModuleNotFoundError as missing:
         raise DependencyError.missing(name.lower(), extra) from missing
-    except ImportError as broken:
+    except (ImportError, OSError) as broken:  # OSError: one of its libraries
         raise DependencyError(
             f"{name} is installed but does not import ({broken}): install it again, with the "
             "libraries of the same version"

@@ -10,7 +10,7 @@ from pathlib import Path
 from janus_edge.config import JanusConfig
 from janus_edge.engines.tensorrt import options as build_options
 from janus_edge.engines.tensorrt.api import TensorRT
-from janus_edge.engines.tensorrt.dump import precisions
+from janus_edge.engines.tensorrt.dump import precisions, write_dump
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.network import ParsedGraph, parse_graph
 from janus_edge.engines.tensorrt.objects import IBuilderConfig
@@ -27,8 +27,9 @@ class BuiltPlan:
 
     ``weight_bytes`` are those of the graph's constants, ``device_weight_bytes`` of the plan's once
     it is loaded; ``device_bytes`` is the scratch memory that an execution context takes, of the
-    optimisation profile that takes most. Both are the builder's word, None where it said nothing. ``precisions`` counts layers of the network by type and precision (no engine can be
-    asked without a GPU). ``timing_cache`` is for the next build, None where builds measure nothing.
+    optimisation profile that takes most. Both are the builder's word, None where it said nothing.
+    ``precisions`` counts layers of the network by type and precision (no engine can be asked without
+    a GPU). ``timing_cache`` is for the next build, None where builds measure nothing.
     """
 
     path: Path
@@ -55,6 +56,7 @@ def build_plan(
     workspace: int | None = None,
     refit: bool = False,
     weight_streaming: bool = False,
+    dump: Path | None = None,
     progress: Row | None = None,
 ) -> BuiltPlan:
     """Parse and build ``graph_file`` into the plan ``out``, which appears when it is complete.
@@ -62,7 +64,8 @@ def build_plan(
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
     (TensorRT-RTX 1.7 then wants a GPU to build), ``weight_streaming`` lets a run keep part of them
-    in the host's memory. Raises EngineError with TensorRT's words and the fix, and InputError for a
+    in the host's memory. The network is written to ``dump`` as text before it is built, so that it
+    can be read when building fails. Raises EngineError with TensorRT's words and the fix, and InputError for a
     profile or capability that cannot be had; neither leaves a file.
     """
     started = time.perf_counter()
@@ -71,6 +74,8 @@ def build_plan(
     if progress:
         progress.state("parse")
     parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages)
+    if dump:
+        write_dump(parsed.network, dump)
     options = parsed.builder.create_builder_config()
     build_options.choose_capabilities(tensorrt, options, capabilities)
     build_options.set_flags(tensorrt, options, refit=refit, weight_streaming=weight_streaming)

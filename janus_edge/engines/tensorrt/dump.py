@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from janus_edge.engines.tensorrt.objects import ILayer, INetworkDefinition, ITensor
+from janus_edge.errors import InputError
 
 
 def dump_network(network: INetworkDefinition) -> str:
@@ -24,6 +26,17 @@ def dump_network(network: INetworkDefinition) -> str:
         )
     lines += [f"output {_tensor(network.get_output(i))}" for i in range(network.num_outputs)]
     return "\n".join(lines) + "\n"
+
+
+def write_dump(network: INetworkDefinition, path: Path) -> None:
+    """Write :func:`dump_network` to ``path``; raises InputError where that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_network(network), "utf-8")
+    except OSError as failure:
+        raise InputError(
+            f"{path}: cannot be written ({failure.strerror}); give --dump-network another folder"
+        ) from failure
 
 
 def precisions(network: INetworkDefinition) -> dict[str, int]:

@@ -11,33 +11,45 @@ from janus_edge.engines.tensorrt.objects import IBuilderConfig
 from janus_edge.errors import InputError
 from janus_edge.progress import Row
 
+#: What TensorRT-RTX 1.7 builds for when it is not told: Ampere, Ada and Blackwell.
+_USUAL = frozenset({"8.0", "8.6", "8.9", "12.0"})
+
+
+def known_capabilities(tensorrt: TensorRT, asked: Sequence[str]) -> tuple[str, ...]:
+    """The compute capabilities ('8.9') to build for, in order: those asked for, or the usual ones.
+
+    The usual ones are TensorRT-RTX 1.7's own choice. Empty where TensorRT builds for this machine's
+    GPU only. Raises InputError for one that it cannot build for.
+    """
+    known = tensorrt.features.capabilities
+    if asked and not known:
+        raise InputError(
+            f"{tensorrt} builds for this machine's GPU only: leave out the compute capability"
+        )
+    for capability in asked:
+        if capability not in known:
+            raise InputError(
+                f"{tensorrt} cannot build for compute capability {capability!r}: "
+                f"choose from {', '.join(sorted(known, key=_number))}"
+            )
+    return tuple(sorted(set(asked) or _USUAL.intersection(known), key=_number))
+
 
 def choose_capabilities(
     tensorrt: TensorRT, options: IBuilderConfig, capabilities: Sequence[str]
 ) -> None:
-    """Build for GPUs of these compute capabilities ('8.9'); none means TensorRT's own choice.
-
-    That is this machine's GPU for TensorRT, and 8.0, 8.6, 8.9 and 12.0 in one plan for TensorRT-RTX
-    1.7. Raises InputError for one that it cannot build for.
-    """
-    known = tensorrt.features.capabilities
-    if capabilities and not known:
-        raise InputError(
-            f"{tensorrt} builds for this machine's GPU only: leave out the compute capability"
-        )
-    for capability in capabilities:
-        if capability not in known:
-            raise InputError(
-                f"{tensorrt} cannot build for compute capability {capability!r}: "
-                f"choose from {', '.join(known)}"
-            )
-    if not capabilities:
+    """Build for GPUs of these compute capabilities ('8.9'); raises as :func:`known_capabilities`."""
+    chosen, trt = known_capabilities(tensorrt, capabilities), tensorrt.module
+    if not chosen:
         return
-    trt = tensorrt.module
-    options.num_compute_capabilities = len(capabilities)
-    for index, capability in enumerate(capabilities):
+    options.num_compute_capabilities = len(chosen)
+    for index, capability in enumerate(chosen):
         member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
         options.set_compute_capability(member, index)
+
+
+def _number(capability: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in capability.split("."))
 
 
 def set_flags(

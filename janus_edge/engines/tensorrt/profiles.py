@@ -25,7 +25,8 @@ class Profile:
     """What an engine is to be used for.
 
     ``rows`` of the language model (two per picture under guidance), new tokens in a ``prefill``,
-    ``capacity`` of the cache in positions, ``pictures`` made and ``images`` read at a time.
+    ``capacity`` of the cache in positions, ``pictures`` that are painted at a time, and ``images`` that
+    are encoded or decoded at a time: the runtime takes one after the other.
     """
 
     rows: Range
@@ -123,7 +124,7 @@ def _symbols(graph: Graph, profile: Profile) -> tuple[dict[str, Range], ...]:
     batches = {
         Graph.TEXT_HEAD: profile.rows,
         Graph.IMAGE_HEAD: profile.rows,
-        Graph.VQ_DECODER: profile.pictures,
+        Graph.VQ_DECODER: profile.images,
         Graph.VISION_ENCODER: profile.images,
         Graph.VQ_ENCODER: profile.images,
     }

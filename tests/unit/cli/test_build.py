@@ -57,7 +57,7 @@ def test_what_cannot_be_built(
     """Each says what is wrong and leaves nothing behind."""
     edit_manifest(copied_bundle, lambda data: data["recipe"].update(float_type="bfloat16"))
     for arguments, code, message in (
-        ((tiny_bundle, "e", "--target", "tensorrt"), 2, "unknown target 'tensorrt': choose one of"),
+        ((tiny_bundle, "e", "--target", "abacus"), 2, "unknown target 'abacus': choose one of"),
         ((tiny_bundle, engine, "--target", "ort-cpu"), 2, "exists already"),
         ((engine, "e", "--target", "ort-cpu"), 4, "is of kind 'engine', and a bundle is needed"),
         (("nope", "e", "--target", "ort-cpu"), 4, "no such bundle"),

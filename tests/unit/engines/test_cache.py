@@ -12,8 +12,7 @@ from janus_edge.bundle import Bundle
 from janus_edge.bundle_writer import FolderWriter
 from janus_edge.engine import Engine
 from janus_edge.engines.build import BuildResult, build_engine
-from janus_edge.engines.cache import EngineCache, Ingredients, default_root
-from janus_edge.errors import InputError
+from janus_edge.engines.cache import EngineCache, Ingredients
 from tests.unit.engines.copying import Copying
 from tests.unit.perturbed import edit_manifest
 
@@ -184,33 +183,3 @@ def test_key_of_others(change: dict[str, object]) -> None:
         "profiles": (), "sources": "s",
     }  # fmt: skip
     assert Ingredients(**ingredients).key != Ingredients(**{**ingredients, **change}).key  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("environment", "root"),
-    [
-        ({"JANUS_EDGE_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, "/c/engines"),
-        ({"JANUS_EDGE_CACHE": "", "XDG_CACHE_HOME": "/x"}, "/x/janus-edge/engines"),
-        ({"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/janus-edge/engines"),
-        ({}, "/home/me/.cache/janus-edge/engines"),
-    ],
-)
-def test_default_root(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], root: str
-) -> None:
-    for name in ("JANUS_EDGE_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": "/home/me", **environment}.items():
-        monkeypatch.setenv(name, value)
-    assert default_root() == Path(root)
-
-
-def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError
-
-    monkeypatch.delenv("JANUS_EDGE_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(InputError, match="set JANUS_EDGE_CACHE to a folder, or pass --no-cache"):
-        default_root()

@@ -20,8 +20,7 @@ from janus_edge.engine_manifest import PassReport
 from janus_edge.engines.build import build_engine
 from janus_edge.engines.lowering.passes import Outcome, Pass
 from janus_edge.engines.ort_cpu import OrtCpu
-from janus_edge.engines.targets import TARGETS, target
-from janus_edge.errors import DependencyError, EngineError, InputError, LoweringError
+from janus_edge.errors import DependencyError, EngineError, LoweringError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
 from janus_edge.runtime.pipeline import Janus
@@ -177,11 +176,3 @@ def test_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(DependencyError, match=r"janus-edge\[cpu\]"):
         OrtCpu().tools()
-
-
-def test_targets() -> None:
-    """Each goes by its own name; one that is not there is an error that lists them."""
-    for name in TARGETS:
-        assert target(name).name == name
-    with pytest.raises(InputError, match="unknown target 'tensorrt': choose one of ort-cpu"):
-        target("tensorrt")

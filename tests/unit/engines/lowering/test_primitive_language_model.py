@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -30,17 +28,6 @@ LENGTHS = (9, 2, 5)
 
 #: The canonical graph, the lowered one, dimensions and float type.
 Pair = tuple[LanguageModel, LanguageModel, LanguageConfig, str]
-
-
-@pytest.fixture(scope="module")
-def half_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny_checkpoint`` exported in float16."""
-    from janus_edge.export.checkpoint import Checkpoint
-    from janus_edge.export.exporter import export_bundle
-    from janus_edge.recipe import recipe
-
-    target = tmp_path_factory.mktemp("half") / "tiny"
-    return export_bundle(Checkpoint.open(tiny_checkpoint), target, recipe("fp16")).path
 
 
 @pytest.fixture(scope="module", params=["tiny_bundle", "half_bundle"])

@@ -1,11 +1,8 @@
-"""Lowered graphs hold what TensorRT 10.3's parser takes, and NVIDIA's parser of today builds them."""
+"""Lowered graphs hold what TensorRT 10.3's parser takes (`test_tensorrt_10_3.py` builds them)."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,37 +11,11 @@ import pytest
 
 from janus_edge.bundle import Bundle
 from janus_edge.compare import difference
-from janus_edge.engines.lowering import (
-    lower_opset,
-    primitive_attention,
-    primitive_group_norm,
-    primitive_norm,
-    primitive_rotary,
-    primitive_scatter,
-)
-from janus_edge.engines.lowering.passes import Pass, load, lower, save
+from janus_edge.engines.lowering.passes import load, lower, save
 from janus_edge.engines.lowering.tensorrt_10_3_operators import check
+from janus_edge.engines.tensorrt_10_3 import PASSES
 from janus_edge.graphs import Graph, signature
 from tests.unit.engines.lowering.primitive_graphs import parsed
-
-NORM = Pass("primitive_norm", primitive_norm.rewrite)
-ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
-SCATTER = Pass("primitive_scatter", primitive_scatter.rewrite)
-ATTENTION = Pass("primitive_attention", primitive_attention.rewrite)
-GROUP_NORM = Pass("primitive_group_norm", primitive_group_norm.rewrite)
-OPSET = Pass("lower_opset", lower_opset.rewrite)
-
-#: What each graph needs; each of them must find something to change.
-PASSES = {
-    Graph.LANGUAGE_MODEL: (NORM, ROTARY, SCATTER, ATTENTION, OPSET),
-    Graph.VISION_ENCODER: (ATTENTION, OPSET),
-    Graph.VQ_ENCODER: (GROUP_NORM, ATTENTION, OPSET),
-    Graph.VQ_DECODER: (GROUP_NORM, ATTENTION, OPSET),
-}
-
-#: Least, usual and most of each symbol of the graph table.
-SIZES = {"N": (1, 1, 2), "B": (1, 2, 4), "S": (1, 1, 32), "P": (1, 1, 2), "2P": (2, 2, 4)}
-CAPACITY = (32, 64, 64)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +27,7 @@ def lowered_bundle(
     paths = {}
     for graph in Graph:
         model = load(bundle.graph(graph))
-        lower(model, PASSES.get(graph, (OPSET,)))
+        lower(model, PASSES[graph])
         assert check(model) == ()
         paths[graph] = folder / f"{graph.value}.onnx"
         save(model, paths[graph])
@@ -112,58 +83,6 @@ def test_the_values_stay(
         np.testing.assert_array_equal(found, wanted)
     else:
         assert difference(found, wanted, "float32")
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("tensorrt_rtx") is None,
-    reason="tensorrt-rtx has no wheel for this machine",
-)
-@pytest.mark.parametrize("graph", list(Graph))
-def test_tensorrt_rtx_builds_it(
-    tiny_bundle: Path, lowered_bundle: dict[Graph, Path], graph: Graph
-) -> None:
-    """Parsed and built for compute capability 8.0; the cache's length is free within the profile,
-    which it cannot be where TensorRT's own cache operator is used."""
-    config = Bundle.open(tiny_bundle).manifest.config
-    ports = signature(graph, config).inputs
-    shapes = {}
-    for port in ports:
-        if any(isinstance(dim, str) for dim in port.shape):
-            sizes = {**SIZES, "C": CAPACITY}
-            each = [sizes[d] if isinstance(d, str) else (d,) * 3 for d in port.shape]
-            shapes[port.name] = tuple(map(list, zip(*each, strict=True)))
-    assert build(lowered_bundle[graph], shapes) == []
-
-
-def build(path: Path, shapes: dict[str, Any]) -> list[str]:
-    """What TensorRT-RTX calls errors on the way to an engine."""
-    trt: Any = importlib.import_module("tensorrt_rtx")
-    errors: list[str] = []
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                errors.append(message)
-
-    log = Log()
-    builder = trt.Builder(log)
-    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(typed)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(path)):
-        return errors or ["not parsed"]
-    options = builder.create_builder_config()
-    options.num_compute_capabilities = 1
-    options.set_compute_capability(trt.ComputeCapability.SM80, 0)
-    profile = builder.create_optimization_profile()
-    for name, sizes in shapes.items():
-        profile.set_shape(name, *sizes)
-    options.add_optimization_profile(profile)
-    engine = builder.build_serialized_network(network, options)
-    return errors if engine is not None else errors or ["no engine"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 
 from janus_edge.engines.tensorrt.api import TensorRT, features
 
@@ -113,7 +114,7 @@ class Options:
 
 
 class Parser:
-    """Fills the network with one MatMul of the image head."""
+    """Fills the network with the graph's inputs and outputs, in float16, and one MatMul."""
 
     num_errors = 0
 
@@ -121,17 +122,36 @@ class Parser:
         self.network = network
 
     def parse_from_file(self, model: str) -> bool:
-        self.network.inputs = [tensor("hidden_states", -1, 64)]
-        self.network.outputs = [tensor("logits", -1, 48)]
+        return self._fill(onnx.load(model, load_external_data=False))
+
+    def parse(self, model: bytes, path: str) -> bool:
+        return self._fill(onnx.load_from_string(model))
+
+    def _fill(self, model: onnx.ModelProto) -> bool:
+        graph = model.graph
+        self.network.inputs, self.network.outputs = (
+            [
+                tensor(v.name, *(d.dim_value or -1 for d in v.type.tensor_type.shape.dim))
+                for v in some
+            ]
+            for some in (graph.input, graph.output)
+        )
         kind = Enum("MATRIX_MULTIPLY")
         self.network.layers = [layer(kind, "m", self.network.inputs, self.network.outputs)]
         return True
 
 
 def fake_tensorrt(
-    *, capabilities: tuple[str, ...] = (), streamed: bool = False, plan: bytes | None = PLAN
+    *,
+    capabilities: tuple[str, ...] = (),
+    streamed: bool = False,
+    recent: bool = False,
+    plan: bytes | None = PLAN,
 ) -> TensorRT:
-    """A module that 'builds' ``plan``, and the options of its builds in ``module.made``."""
+    """A module that 'builds' ``plan``, and the options of its builds in ``module.made``.
+
+    A ``recent`` one has attention layers and a cache that is updated in place.
+    """
     made: list[Options] = []
 
     class Builder:
@@ -188,9 +208,14 @@ def fake_tensorrt(
         MemoryPoolType=enum("WORKSPACE"),
         ProfilingVerbosity=enum("DETAILED"),
     )
+    if recent:
+        module.LayerType = enum("ATTENTION_INPUT", "KV_CACHE_UPDATE")
+        module.IAttention = SimpleNamespace(decomposable=True)
+        module.IAttentionInputLayer = SimpleNamespace(attention=module.IAttention)
     if streamed:
         module.IStreamWriter = type("IStreamWriter", (), {})
     if capabilities:
         module.BuilderFlag = enum("TF32", "REQUIRE_USER_ALLOCATION")
         module.ComputeCapability = enum("NONE", "CURRENT", *capabilities)
-    return TensorRT("TensorRT", "10.3.0", module, features(module))
+    module.__version__ = "10.3.0"
+    return TensorRT("TensorRT", module.__version__, module, features(module))

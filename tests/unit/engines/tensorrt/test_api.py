@@ -75,9 +75,10 @@ def test_not_installed(
         load(target)
 
 
-def test_broken_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_broken_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: str) -> None:
     """Bindings without their libraries are installed and yet do not import."""
-    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.11: not found')\n")
+    (tmp_path / "tensorrt.py").write_text(f"raise {error}('libnvinfer.so.11: not found')\n")
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(DependencyError, match=r"does not import \(libnvinfer.so.11: not found\)"):
@@ -94,7 +95,8 @@ def test_features_of_nothing() -> None:
     """A version without any of what is asked for: the plain way in everything."""
     found = features(SimpleNamespace())
     assert (found.network_flags, found.capabilities, found.timing_cache) == (0, (), True)
-    assert [found.attention, found.streamed_plan, found.user_allocation] == [False] * 3
+    assert [found.attention, found.cache_update] == [False, False]
+    assert [found.streamed_plan, found.user_allocation] == [False, False]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -130,9 +132,16 @@ def test_ahead_of_time(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensorrt = fake_tensorrt(capabilities=("SM80", "SM120"))
     built = build(head, tensorrt, capabilities=("12.0", "8.0"), timing_cache=b"mine")
     (options,) = tensorrt.module.made
-    assert (options.capabilities, options.num_compute_capabilities) == ({0: "SM120", 1: "SM80"}, 2)
+    assert (options.capabilities, options.num_compute_capabilities) == ({0: "SM80", 1: "SM120"}, 2)
     assert (options.cache, built.timing_cache) == (None, None)
     assert options.flags == {"REQUIRE_USER_ALLOCATION"}
+
+
+def test_usual_capabilities(head: Path) -> None:
+    """TensorRT-RTX' own choice, as far as a version has them."""
+    tensorrt = fake_tensorrt(capabilities=("SM75", "SM80", "SM120"))
+    build(head, tensorrt)
+    assert tensorrt.module.made[0].capabilities == {0: "SM80", 1: "SM120"}
 
 
 @pytest.mark.parametrize(
@@ -193,6 +202,16 @@ def test_full_disk(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match=r"cannot be written \(No space left on device\)"):
         build(head, tensorrt)
     assert not [*head.with_name("plans").iterdir()]
+
+
+def test_dump(head: Path, tmp_path: Path) -> None:
+    """The network is written before it is built: one that cannot be built can be read."""
+    dump = tmp_path / "networks" / "image_head.txt"
+    with pytest.raises(EngineError, match="cannot build"):
+        build(head, fake_tensorrt(plan=None), dump=dump)
+    assert "MATRIX_MULTIPLY m [HALF]" in dump.read_text("utf-8")
+    with pytest.raises(InputError, match="cannot be written .*give --dump-network another folder"):
+        build(head, fake_tensorrt(), dump=dump / "within a file")
 
 
 def test_progress(head: Path) -> None:

@@ -47,13 +47,13 @@ def test_others_have_one(graph: Graph) -> None:
         (Graph.IMAGE_EMBEDDING, "image_codes", (1, 1, 4)),
         (Graph.IMAGE_HEAD, "hidden_states", (1, 2, 8)),
         (Graph.TEXT_HEAD, "hidden_states", (1, 2, 8)),
-        (Graph.VQ_DECODER, "image_codes", (1, 1, 4)),
+        (Graph.VQ_DECODER, "image_codes", (1, 2, 3)),
         (Graph.VISION_ENCODER, "pixel_values", (1, 2, 3)),
         (Graph.VQ_ENCODER, "pixel_values", (1, 2, 3)),
     ],
 )
 def test_batches(graph: Graph, name: str, batches: tuple[int, int, int]) -> None:
-    """Heads run per row, what is painted per picture, what is read per image."""
+    """Heads run per row, steps of painting per picture, encoders and the decoder per image."""
     (shapes,) = optimization_profiles(graph, CONFIG, PROFILE)
     assert tuple(shape[0] for shape in shapes[name]) == batches
 

@@ -1,0 +1,67 @@
+"""A profile in the words of the command line: ``rows=2:8,prefill=64:640,capacity=1216``.
+
+Rows and the tokens of a prefill are the most that a plan takes, or what it is tuned for and the
+most; from one on everything is taken. What is left out follows from the model.
+"""
+
+from __future__ import annotations
+
+import re
+
+from janus_edge.config import JanusConfig
+from janus_edge.engine_manifest import Range
+from janus_edge.engines.tensorrt.profiles import Profile
+from janus_edge.errors import InputError
+
+_TUNED = ("rows", "prefill")
+_NAMES = (*_TUNED, "capacity")
+_FORM = (
+    "--profile is like rows=2:8,prefill=64:640,capacity=1216 (tuned for:most, or the most alone)"
+)
+
+
+def parse_profile(text: str, config: JanusConfig) -> Profile:
+    """The profile that ``text`` asks for, checked against the model; '' asks for the defaults.
+
+    The pictures that are painted at a time follow from the rows, and images are read one by one, so
+    that rows, prefill and capacity tell everything. Raises InputError for words that are no profile,
+    and for sizes that the model does not take.
+    """
+    asked = _parts(text)
+    _, capacity = asked.get("capacity", (None, None))
+    default = Profile.of(config, capacity=capacity)
+    typical, most = asked.get("rows", (None, 2))
+    if most < 2:
+        raise InputError("--profile has one row, and a picture takes two: give rows=2 or more")
+    rows = Range(1, typical or most, most)
+    typical, most = asked.get("prefill", (None, default.prefill.largest))
+    # prompts to paint from are short, whatever the longest is
+    prefill = Range(1, typical or min(most, default.prefill.typical), most)
+    pictures = Range(1, max(1, rows.typical // 2), rows.largest // 2)
+    made = Profile(rows, prefill, default.capacity, pictures, default.images)
+    made.check(config)
+    return made
+
+
+def _parts(text: str) -> dict[str, tuple[int | None, int]]:
+    """By name: what it is tuned for, None where that is not said, and the most."""
+    found: dict[str, tuple[int | None, int]] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name not in _NAMES or name in found:
+            wrong = "is given twice" if name in found else f"is none of {', '.join(_NAMES)}"
+            raise InputError(f"{part!r}: {name!r} {wrong}; {_FORM}")
+        found[name] = _sizes(part, value, single=name not in _TUNED)
+    return found
+
+
+def _sizes(part: str, value: str, *, single: bool) -> tuple[int | None, int]:
+    form = r"()(\d{1,9})" if single else r"(?:(\d{1,9}):)?(\d{1,9})"
+    numbers = re.fullmatch(form, value, re.ASCII)
+    if not numbers:
+        kind = "a whole number" if single else "a whole number, or two as in 2:8"
+        raise InputError(f"{part!r}: needs {kind}; {_FORM}")
+    typical, most = int(numbers[1]) if numbers[1] else None, int(numbers[2])
+    if not 1 <= (most if typical is None else typical) <= most:
+        raise InputError(f"{part!r}: sizes begin at 1, and the most comes last; {_FORM}")
+    return typical, most

@@ -1,0 +1,1 @@
+"""An NVIDIA GPU through the CUDA driver's own library: memory, one stream, events, CUDA graphs."""

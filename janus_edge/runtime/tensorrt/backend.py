@@ -1,0 +1,117 @@
+"""TensorRT and TensorRT-RTX as a backend: an engine folder on one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.config import JanusConfig
+from janus_edge.engine import Engine
+from janus_edge.errors import EngineError, InputError
+from janus_edge.graphs import Graph
+from janus_edge.runtime.cuda.device import Device
+from janus_edge.runtime.image_decoding import ImageRequest
+from janus_edge.runtime.tensorrt import api
+from janus_edge.runtime.tensorrt.formats import format_of
+from janus_edge.runtime.tensorrt.image_loop import ImageLoop
+from janus_edge.runtime.tensorrt.language_session import LanguageModelSession
+from janus_edge.runtime.tensorrt.messages import Messages
+from janus_edge.runtime.tensorrt.plan import Environment, Plan
+from janus_edge.runtime.tensorrt.scratch import Scratch
+from janus_edge.runtime.tensorrt.session import TensorRTSession
+
+
+class TensorRTBackend:
+    """Graphs of an engine, opened as they are asked for; painting runs on the GPU as a whole.
+
+    ``cuda_graph`` captures a step of painting and replays it; codes are fetched every
+    ``fetch_every`` steps. Raises DependencyError without TensorRT, EngineError for an engine of
+    another version or GPU, with the command that builds it again, and BackendError without a GPU.
+    """
+
+    def __init__(self, engine: Engine, *, cuda_graph: bool = True, fetch_every: int = 8) -> None:
+        if fetch_every < 1:
+            raise InputError(f"fetch_every must be at least 1, found {fetch_every}")
+        self._engine, self.cuda_graph, self.fetch_every = engine, cuda_graph, fetch_every
+        self._tensorrt = api.load(engine.manifest.target)
+        engine.check_tool(self._tensorrt.tool, self._tensorrt.version)
+        self.float_dtype = format_of("float", engine.manifest.recipe.float_type).host
+        self._plans: dict[Graph, Plan] = {}
+        self._sessions: dict[Graph, TensorRTSession | LanguageModelSession] = {}
+        self._environment: Environment | None = None
+        self.environment()
+
+    def environment(self) -> Environment:
+        """The GPU and TensorRT's runtime on it, opened at the first call."""
+        if self._environment is None:
+            device, messages = Device(), Messages()
+            try:
+                self._check_capability(device)
+                logger = messages.logger(self._tensorrt.module)
+                runtime = api.new_runtime(self._tensorrt, logger)
+            except BaseException:
+                device.close()
+                raise
+            self._environment = Environment(
+                self._engine, self._tensorrt, runtime, logger, messages, device, Scratch(device)
+            )
+        return self._environment
+
+    def plan(self, graph: Graph) -> Plan:
+        """The engine of ``graph``, opened (and its file verified) at the first call."""
+        environment = self.environment()
+        environment.device.make_current()
+        if graph not in self._plans:
+            self._plans[graph] = Plan(environment, graph)
+        return self._plans[graph]
+
+    def session(self, graph: Graph) -> TensorRTSession | LanguageModelSession:
+        """As :meth:`Backend.session`."""
+        if graph not in self._sessions:
+            plan = self.plan(graph)
+            self._sessions[graph] = (
+                self.language_model() if graph is Graph.LANGUAGE_MODEL else TensorRTSession(plan)
+            )
+        return self._sessions[graph]
+
+    def language_model(self) -> LanguageModelSession:
+        """The session of `language_model`."""
+        return LanguageModelSession(self.plan(Graph.LANGUAGE_MODEL))
+
+    def image_codes(
+        self, config: JanusConfig, request: ImageRequest
+    ) -> Iterator[NDArray[np.int64]]:
+        """The codes [P] of every position in turn, as the loop over sessions finds them."""
+        return ImageLoop(config, self, request).codes()
+
+    def close(self) -> None:
+        """Free the engines and all memory of the GPU; a later call opens them again.
+
+        A conversation's cache is gone with it.
+        """
+        plans, environment = [*self._plans.values()], self._environment
+        self._plans.clear()
+        self._sessions.clear()
+        self._environment = None
+        if environment is None:
+            return
+        try:
+            if not environment.device.driver.lost:
+                environment.device.make_current()
+                environment.device.stream.synchronize()  # contexts may still be running
+        finally:
+            for plan in plans:
+                plan.close()
+            environment.device.close()
+
+    def _check_capability(self, device: Device) -> None:
+        built = self._engine.manifest.compute_capability
+        found = device.compute_capability
+        if built is not None and found not in built.replace(",", " ").split():
+            raise EngineError(
+                f"{self._engine.path}: was built for compute capability {built} and this machine's "
+                f"{device.name} has {found}; build it again with  "
+                f"{self._engine.rebuild_command_for(found)}"
+            )

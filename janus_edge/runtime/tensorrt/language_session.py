@@ -1,0 +1,208 @@
+"""The language model on numpy arrays, with the KV cache on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.errors import BackendError, CapacityError
+from janus_edge.graphs import cache_names
+from janus_edge.runtime.kv_cache import CacheArray, KVCache
+from janus_edge.runtime.session import Call
+from janus_edge.runtime.tensorrt.device_cache import DeviceCache
+from janus_edge.runtime.tensorrt.execution import Launch, Place
+from janus_edge.runtime.tensorrt.plan import Plan
+from janus_edge.runtime.tensorrt.session import Staged, check_array, check_names
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A run for the new tokens from ``start`` to ``stop``, with arrays and memory of its own."""
+
+    start: int
+    stop: int
+    embeds: Array
+    hidden: Array
+    past: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    given: tuple[Staged, ...]
+    made: tuple[Staged, ...]
+    launch: Launch
+
+
+class LanguageModelSession:
+    """`language_model` with two profiles, as :class:`Session` has it.
+
+    The arrays of a :class:`KVCache` get their content on the GPU when they are first bound, and it
+    stays there. More new tokens than a profile takes are run in pieces, which gives the same.
+    Whatever is passed as present must be what is passed as past, or is filled with a copy of it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._device = plan, plan.environment.device
+        self._layers = plan.environment.folder.manifest.config.language.layers
+        self._most_new = plan.largest("inputs_embeds", 1)
+        #: C of the engine: a cache may be smaller, its place on the GPU is not.
+        self.capacity = plan.largest("past_key.0", 2)
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
+        """As :meth:`Session.bind`; a call has finished when it returns.
+
+        The call raises CapacityError where a row would run out of the engine's cache, which the GPU
+        would not notice. Raises CapacityError for a cache that is larger than the engine's, and
+        else as :meth:`TensorRTSession.bind`.
+        """
+        plan, device = self._plan, self._device
+        device.make_current()
+        check_names(plan, inputs, outputs)
+        past_lengths, lengths = inputs["past_lengths"], outputs["lengths"]
+        for name, array in (("past_lengths", past_lengths), ("lengths", lengths)):
+            check_array(plan, name, array)
+        longest = int(past_lengths.max(initial=0))
+        caches, copied = self._caches(inputs, outputs, longest)
+        embeds, hidden = inputs["inputs_embeds"], outputs["hidden_states"]
+        for name, array in (("inputs_embeds", embeds), ("hidden_states", hidden)):
+            check_array(plan, name, array)
+        pieces = self._pieces(embeds, hidden, caches)
+
+        def call() -> None:
+            device.make_current()
+            self._check_room(past_lengths, embeds.shape[1])
+            for past, _, cache in copied:
+                cache.upload(past, past.shape[2])
+            for piece in pieces:
+                self._run(piece, embeds, hidden, past_lengths)
+            lengths[:] = pieces[-1].lengths
+            for _, present, cache in copied:
+                cache.download(present)
+
+        return call
+
+    def resident(self, cache: KVCache) -> dict[str, Place]:
+        """Where a cache lies on the GPU, by the names of the graph's inputs and outputs."""
+        longest, found = int(cache.lengths.max(initial=0)), {}
+        names = zip(*(cache_names(stem, self._layers) for stem in ("past", "present")), strict=True)
+        for (past, present), array in zip(names, cache.buffers, strict=True):
+            check_array(self._plan, past, array)
+            found[past] = found[present] = self._resident(past, array, longest).place
+        return found
+
+    def _caches(
+        self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], longest: int
+    ) -> tuple[dict[str, Place], list[tuple[Array, Array, DeviceCache]]]:
+        """All places of the cache, and those of plain arrays, which are copied at every call."""
+        places, copied = {}, []
+        names = zip(*(cache_names(stem, self._layers) for stem in ("past", "present")), strict=True)
+        for past, present in names:
+            before, after = inputs[past], outputs[present]
+            for name, array in ((past, before), (present, after)):
+                check_array(self._plan, name, array)
+            if after is before and isinstance(before, CacheArray):
+                cache = self._resident(past, before, longest)
+            else:
+                if after.shape != before.shape:
+                    raise BackendError(
+                        f"{self._plan.path}: cannot bind its buffers ({present}: is "
+                        f"{list(after.shape)}, and {past} {list(before.shape)})"
+                    )
+                cache = self._new(past, before)
+                copied.append((before, after, cache))
+            places[past] = places[present] = cache.place
+        return places, copied
+
+    def _resident(self, name: str, array: CacheArray, longest: int) -> DeviceCache:
+        """The array's content on the GPU; what it holds up to ``longest`` goes there first."""
+        twin = array.twin
+        if twin is None:
+            twin = self._new(name, array)
+            if longest:
+                twin.upload(array, longest)
+            array.twin = twin
+        if not isinstance(twin, DeviceCache) or twin.device is not self._device:
+            raise BackendError(
+                "this conversation's cache was on the GPU and was freed when the model was closed; "
+                "start a new one"
+            )
+        self._check_capacity(array)  # of one that was taken from a smaller cache, too
+        return twin
+
+    def _new(self, name: str, array: Array) -> DeviceCache:
+        self._check_capacity(array)
+        rows, heads, _, size = array.shape
+        shape = (rows, heads, self.capacity, size)
+        return DeviceCache(self._device, shape, self._plan.formats[name])
+
+    def _check_capacity(self, array: Array) -> None:
+        if array.shape[2] > self.capacity:
+            folder = self._plan.environment.folder
+            raise CapacityError(
+                f"{folder.path}: was built for a cache of {self.capacity} positions, and "
+                f"{array.shape[2]} are needed; shorten the prompt, ask for fewer tokens or open the "
+                "conversation with a smaller capacity, or build it again for more with  "
+                f"{folder.rebuild_command}"
+            )
+
+    def _pieces(self, embeds: Array, hidden: Array, caches: Mapping[str, Place]) -> list[_Piece]:
+        rows, new = embeds.shape[:2]
+        pieces = []
+        for start in range(0, new, self._most_new):
+            stop = min(start + self._most_new, new)
+            whole = stop - start == new
+            own_embeds = embeds if whole else np.empty_like(embeds[:, start:stop])
+            own_hidden = hidden if whole else np.empty_like(hidden[:, start:stop])
+            pieces.append(self._piece(start, stop, own_embeds, own_hidden, rows, caches))
+        return pieces
+
+    def _piece(
+        self, start: int, stop: int, embeds: Array, hidden: Array, rows: int,
+        caches: Mapping[str, Place],
+    ) -> _Piece:  # fmt: skip
+        past, lengths = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        arrays = {
+            "inputs_embeds": embeds, "past_lengths": past, "hidden_states": hidden,
+            "lengths": lengths,
+        }  # fmt: skip
+        staged = {n: Staged(self._device, self._plan, n, array) for n, array in arrays.items()}
+        places = {**{name: one.place for name, one in staged.items()}, **caches}
+        signature = self._plan.signature
+        launch = self._plan.launch(
+            {port.name: places[port.name] for port in signature.inputs},
+            {port.name: places[port.name] for port in signature.outputs},
+        )
+        given, made = (
+            tuple(staged[port.name] for port in ports if port.name in staged)
+            for ports in (signature.inputs, signature.outputs)
+        )
+        return _Piece(start, stop, embeds, hidden, past, lengths, given, made, launch)
+
+    def _run(
+        self, piece: _Piece, embeds: Array, hidden: Array, past_lengths: NDArray[np.int64]
+    ) -> None:
+        if piece.embeds is not embeds:
+            piece.embeds[...] = embeds[:, piece.start : piece.stop]
+        piece.past[:] = past_lengths + piece.start
+        for staged in piece.given:
+            staged.upload()
+        piece.launch()
+        for staged in piece.made:
+            staged.download()
+        self._device.stream.synchronize()
+        for staged in piece.made:
+            staged.finish()
+        if piece.hidden is not hidden:
+            hidden[:, piece.start : piece.stop] = piece.hidden
+
+    def _check_room(self, past_lengths: NDArray[np.int64], new: int) -> None:
+        """Raise CapacityError unless every row has room: writing beyond it harms other memory."""
+        held = int(past_lengths.max(initial=0))
+        if int(past_lengths.min(initial=0)) < 0 or held + new > self.capacity:
+            raise CapacityError(
+                f"{new} new tokens behind {held} do not fit the {self.capacity} positions of the "
+                "engine's cache; shorten the prompt or start a new conversation"
+            )

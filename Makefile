@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python 3.11 or newer:
-#   make demo    the whole path on a small Janus with random weights
+#   make demo    the whole path on the miniature Janus that is shipped
 #   make test    lint, types and tests
 PYTHON ?= python3
 VENV ?= .venv
@@ -29,11 +29,11 @@ unit: $(VENV)/.dev
 $(VENV)/.export: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) $(TORCH)
-	$(INSTALL) --editable '.[cpu,export]'
+	$(INSTALL) --editable '.[cpu,export,eval]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.export
-	$(INSTALL) --editable '.[cpu,export,dev]'
+	$(INSTALL) --editable '.[cpu,export,eval,dev]'
 	touch $@
 
 clean:

@@ -24,7 +24,7 @@ from machine import describe
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dimensions", choices=["tiny", "demo", "1b", "7b"], required=True)
+    parser.add_argument("--dimensions", choices=["tiny", "1b", "7b"], required=True)
     parser.add_argument("--precision", choices=["fp32", "fp16", "bf16"], default="fp32")
     parser.add_argument("--folder", type=Path, default=Path("work"))
     parser.add_argument("--keep", action="store_true", help="keep the bundle")

@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=[5.0])
     parser.add_argument("--temperature", type=float, nargs="+", default=[1.0])
     parser.add_argument("--guesses", nargs="+", choices=GUESSES, default=[*GUESSES])
-    parser.add_argument("--guess", choices=GUESSES, default="resampled", help="of `exact`")
+    parser.add_argument("--guess", choices=GUESSES, default="continued", help="of `exact`")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()

@@ -29,6 +29,17 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return export_bundle(Checkpoint.open(tiny_checkpoint), target, recipe("fp32")).path
 
 
+@pytest.fixture(scope="session")
+def miniature_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped miniature exported in float32 (half a minute, once a session); not to be changed."""
+    from janus_edge.export.checkpoint import Checkpoint
+    from janus_edge.export.exporter import export_bundle
+    from janus_edge.recipe import recipe
+
+    target = tmp_path_factory.mktemp("bundle") / "miniature"
+    return export_bundle(Checkpoint.open("miniature"), target, recipe("fp32")).path
+
+
 @pytest.fixture
 def copied_bundle(tiny_bundle: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of ``tiny_bundle`` that a test may damage; removed behind it."""

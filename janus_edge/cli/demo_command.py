@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from janus_edge.errors import DependencyError, InputError
 
-_PROMPTS = ("a red fox sitting in fresh snow", "ein rotes Haus am Meer")
+_PROMPTS = (
+    "a photo of a red star and a blue circle",
+    "three green triangles",
+    "a yellow ring above a purple cross on a black background",
+)
+_QUESTIONS = ("What is in this picture?", "How many objects are there?")
+_SCENE_SEED = 9  # chosen for four objects that differ
+_BRIEF = (
+    "--guidance", "1", "--guidance", "5", "--prompts", "10", "--questions", "15", "--scenes", "30",
+)  # fmt: skip
 
 
-@click.command(short_help="Run the whole path on a small random model.")
+@click.command(short_help="Run the whole path on the miniature that is shipped.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("janus-demo"), show_default=True,
               help="Where everything goes; emptied first if an earlier demo made it.")  # fmt: skip
 def demo(folder: Path) -> None:
-    """Run the whole path on a small Janus with random weights.
+    """Run the whole path on the miniature Janus that is shipped with this package.
 
-    Makes a checkpoint of the true architecture, exports it, checks it against PyTorch, paints,
-    answers about a photograph and reconstructs it. Random weights paint noise and talk nonsense:
-    what the demo shows is that every stage works on this machine.
+    Exports it, checks it against PyTorch, paints, asks about a picture that it painted and about
+    one that was drawn, takes that one apart into codes and together again, and measures how often
+    its pictures and answers are right.
 
     Example:  janus-edge demo
     """
-    try:
-        from janus_edge.export.synthetic import DIMENSIONS, write_synthetic_checkpoint
-    except ImportError as missing:
-        raise DependencyError.missing(missing.name or "torch", "export") from missing
+    for package, extra in (("torch", "export"), ("scipy", "eval")):
+        if find_spec(package) is None:
+            raise DependencyError.missing(package, extra)
     marker = folder / ".janus-demo"
     if folder.exists():
         if not marker.exists():
@@ -39,22 +47,38 @@ def demo(folder: Path) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     marker.touch()
-    checkpoint, bundle, pictures = folder / "checkpoint", folder / "bundle", folder / "pictures"
-    photo = folder / "astronaut.jpg"
-    photo.write_bytes((resources.files("janus_edge") / "assets" / "astronaut.jpg").read_bytes())
+    bundle, pictures, drawn = folder / "bundle", folder / "pictures", folder / "scene.png"
 
-    click.secho("# a small Janus with random weights, in the transformers format", bold=True)
-    write_synthetic_checkpoint(checkpoint, DIMENSIONS["demo"])
-    click.echo(f"{checkpoint}\n")
-    _run("export", checkpoint, bundle)
+    _run("export", "miniature", bundle)
     _run("info", bundle)
-    _run("parity", checkpoint, bundle)
-    _run("generate", bundle, *_PROMPTS, "--images-per-prompt", "2", "--out", pictures, "--verbose")
-    _run("chat", bundle, "--image", photo, "What is in this picture?", "--max-new-tokens", "24")
-    _run("reconstruct", bundle, photo, "--out", pictures / "reconstruction.png", "--side-by-side")
+    _run("parity", "miniature", bundle)
+    _run("generate", bundle, *_PROMPTS, "--images-per-prompt", "4", "--out", pictures, "--verbose")
+    painted = sorted(pictures.glob("a-yellow-ring*.png"))[0]
+    for question in _QUESTIONS:
+        _run("chat", bundle, "--image", painted, question)
+    click.secho("# a scene that is drawn, not painted", bold=True)
+    click.echo(f"{drawn}: {_draw(drawn)}\n")
+    for question in _QUESTIONS:
+        _run("chat", bundle, "--image", drawn, question)
+    _run("reconstruct", bundle, drawn, "--out", pictures / "reconstruction.png", "--side-by-side")
+    _run("evaluate", bundle, *_BRIEF, "--sheet", pictures / "evaluation.png")
     click.secho("# what there is now", bold=True)
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != marker):
         click.echo(f"{path.stat().st_size:>12,}  {path}")
+
+
+def _draw(path: Path) -> str:
+    """Draw a scene into ``path``; returns what it shows."""
+    import numpy as np
+    from PIL import Image
+
+    from janus_edge.shapes.drawing import draw
+    from janus_edge.shapes.scene import random_scene
+    from janus_edge.shapes.words import description
+
+    scene = random_scene(np.random.default_rng(_SCENE_SEED))
+    Image.fromarray(draw(scene)).save(path)
+    return description(scene)
 
 
 def _run(*args: object) -> None:

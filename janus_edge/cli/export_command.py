@@ -25,9 +25,10 @@ from janus_edge.recipe import RECIPES
 def export(checkpoint: str, bundle: str, precision: str, force: bool) -> None:
     """Turn a Janus CHECKPOINT into a BUNDLE of ONNX graphs.
 
-    CHECKPOINT is a folder in the deepseek-ai or the transformers format, or the id of one on the
-    Hugging Face hub. Every graph is checked against PyTorch before the bundle appears; memory
-    grows with the largest matrix, not with the number of layers.
+    CHECKPOINT is a folder in the deepseek-ai or the transformers format, the id of one on the
+    Hugging Face hub, or 'miniature', the small model that is shipped. Every graph is checked
+    against PyTorch before the bundle appears; memory grows with the largest matrix, not with the
+    number of layers.
 
     Example:  janus-edge export deepseek-ai/Janus-Pro-1B janus-1b
     """

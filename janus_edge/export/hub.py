@@ -1,21 +1,24 @@
-"""Where a checkpoint lies: a folder, or a repository of the Hugging Face hub."""
+"""Where a checkpoint lies: a folder, the shipped miniature, or a repository of the hub."""
 
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 
 from janus_edge.errors import CheckpointError, DependencyError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+#: Names the checkpoint inside this package, where no folder of that name is.
+MINIATURE = "miniature"
 _FILES = ["config.json", "tokenizer.json"]
 
 
 def locate(checkpoint: str | Path) -> tuple[Path, str]:
     """The folder of ``checkpoint`` and its name; downloads it if it is a hub id ('org/name').
 
-    A ``Path`` is always a folder. Raises CheckpointError if there is no such folder or the
-    download fails.
+    'miniature' is the one that is shipped. A ``Path`` is always a folder. Raises CheckpointError if
+    there is no such folder or the download fails.
     """
     folder = Path(checkpoint)
     if folder.is_dir():
@@ -24,11 +27,13 @@ def locate(checkpoint: str | Path) -> tuple[Path, str]:
         raise CheckpointError(
             f"{folder} is a file: pass the folder that holds config.json and the weights"
         )
+    if checkpoint == MINIATURE:
+        return Path(str(resources.files("janus_edge") / MINIATURE)), MINIATURE
     if isinstance(checkpoint, str) and _HUB_ID.fullmatch(checkpoint):
         return _download(checkpoint), checkpoint
     raise CheckpointError(
-        f"no such folder: {checkpoint}; pass the folder of a checkpoint, or a hub id such as "
-        "deepseek-ai/Janus-Pro-1B"
+        f"no such folder: {checkpoint}; pass the folder of a checkpoint, a hub id such as "
+        f"deepseek-ai/Janus-Pro-1B, or '{MINIATURE}' for the small one that is shipped"
     )
 
 

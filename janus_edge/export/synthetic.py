@@ -26,19 +26,13 @@ from janus_edge.export.weight_names import Format, Place, Shape, expected_shapes
 _SIGLIP_LARGE = VisionConfig(1024, 24, 16, 4096, image_size=384, patch_size=16)
 _VQ_16 = VQConfig(16384, 8, 128, (1, 1, 2, 2, 4), res_blocks=2, latent_channels=256)
 
-#: 'tiny' for tests (seconds), 'demo' for the README, the others with the published dimensions.
+#: 'tiny' for tests (seconds), the others with the published dimensions.
 DIMENSIONS = {
     "tiny": JanusConfig(
         vision=VisionConfig(48, 2, 3, 192, image_size=32, patch_size=8),
         vq=VQConfig(128, 8, 32, (1, 1, 2, 2), res_blocks=1, latent_channels=64),
         language=LanguageConfig(64, 2, 4, 4, 176, vocab_size=512, max_positions=1024),
         image_head_size=64,
-    ),
-    "demo": JanusConfig(
-        vision=VisionConfig(192, 4, 3, 768, image_size=96, patch_size=4),  # 576 codes, as published
-        vq=VQConfig(1024, 8, 32, (1, 2, 2), res_blocks=2, latent_channels=64),
-        language=LanguageConfig(256, 6, 4, 4, 704, vocab_size=512, max_positions=2048),
-        image_head_size=256,
     ),
     "1b": JanusConfig(
         vision=_SIGLIP_LARGE,

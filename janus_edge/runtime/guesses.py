@@ -44,9 +44,25 @@ def above(at: Frontier) -> int:
     return int(at.codes[-at.columns if len(at.codes) >= at.columns else -1])
 
 
+def continued(at: Frontier) -> int:
+    """The code before, unless the row above changed at this place: then the code above.
+
+    Flat areas go on and edges go down, as in predictors of lossless picture coding.
+    """
+    if len(at.codes) <= at.columns:
+        return int(at.codes[-1])
+    here, before = at.codes[-at.columns], at.codes[-at.columns - 1]
+    return int(at.codes[-1] if here == before else here)
+
+
 def resampled(at: Frontier) -> int:
     """What the last distribution draws with the position's own noise."""
     return int(np.argmax(at.scores + at.noise))
 
 
-GUESSES: dict[str, Guess] = {"left": left, "above": above, "resampled": resampled}
+GUESSES: dict[str, Guess] = {
+    "left": left,
+    "above": above,
+    "continued": continued,
+    "resampled": resampled,
+}

@@ -37,7 +37,7 @@ from janus_edge.config import JanusConfig
 from janus_edge.errors import BackendError, InputError
 from janus_edge.graphs import Graph
 from janus_edge.noise import gumbel
-from janus_edge.runtime.guesses import Frontier, Guess, resampled
+from janus_edge.runtime.guesses import Frontier, Guess, continued
 from janus_edge.runtime.image_decoding import ImageRequest, prefill
 from janus_edge.runtime.kv_cache import KVCache
 from janus_edge.runtime.language_model import LanguageModel
@@ -123,7 +123,7 @@ class ParallelDecoder:
 
     def __init__(
         self, config: JanusConfig, backend: Backend, request: ImageRequest, width: int,
-        widest: int | None = None, guess: Guess = resampled,
+        widest: int | None = None, guess: Guess = continued,
     ) -> None:  # fmt: skip
         longest = max(len(row) for pair in request.prompts for row in pair)
         room = config.language.max_positions - longest - (config.image_tokens - 2)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from janus_edge.errors import CheckpointError
 from janus_edge.export.checkpoint import Checkpoint
+from janus_edge.export.hub import locate
 from janus_edge.export.synthetic import DIMENSIONS, draw_weight, write_synthetic_checkpoint
 from janus_edge.export.weight_names import EMBEDDING, TEXT_HEAD, Format, expected_shapes
 
@@ -411,3 +412,14 @@ def test_reading_does_not_accumulate(tmp_path: Path, weights: Kind) -> None:
     grown = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout) * 1024
     mapped = (64 << 20) + largest if weights == "bin" else 0
     assert grown < 1.3 * (largest + mapped)
+
+
+def test_the_shipped_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """'miniature' is the checkpoint inside the package, unless a folder of that name is here."""
+    monkeypatch.chdir(tmp_path)
+    folder, name = locate("miniature")
+    assert name == "miniature"
+    assert (folder / "model.safetensors").is_file()
+    assert folder.parent.name == "janus_edge"
+    (tmp_path / "miniature").mkdir()
+    assert locate("miniature")[0] == Path("miniature")

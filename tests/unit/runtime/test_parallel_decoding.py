@@ -129,8 +129,13 @@ def test_width_out_of_range(width: int) -> None:
 
 
 def test_guesses() -> None:
-    """Left, above (left in the first row), and the last distribution with the new noise."""
+    """Left, above (left in the first row), what the row above suggests, and the last distribution
+    with the new noise."""
     noise, scores = np.array([0, 0, 3.0], np.float32), np.array([2, 1.0, 0], np.float32)
     at = Frontier(np.array([5, 6, 7, 8, 9]), noise, scores, columns=4)
     assert (GUESSES["left"](at), GUESSES["above"](at), resampled(at)) == (9, 6, 2)
     assert GUESSES["above"](Frontier(at.codes[:3], noise, scores, 4)) == 7
+    continued = GUESSES["continued"]
+    assert continued(at) == 6  # 5 above the last, 6 above this: an edge goes down
+    assert continued(Frontier(np.array([5, 5, 7, 8, 9]), noise, scores, 4)) == 9
+    assert continued(Frontier(at.codes[:4], noise, scores, 4)) == 8

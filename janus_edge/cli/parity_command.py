@@ -57,14 +57,18 @@ _PROMPT = "a red fox sitting in fresh snow"
     help="Between bundles: fail if a smaller share of most probable codes agrees.",
 )  # fmt: skip
 @click.option(
+    "--engines", is_flag=True,
+    help="BUNDLE is an engine of TensorRT: compare its plans with the graphs of REFERENCE.",
+)  # fmt: skip
+@click.option(
     "--threads", default=0, help="Processor threads of the runtime; 0 takes one per core."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def parity(
     reference: str, bundle: str, prompts: tuple[str, ...], steps: int | None, seed: int,
     guidance_scale: float, temperature: float, images: tuple[str, ...], save_trace: str | None,
-    max_kl: float | None, min_psnr: float | None, min_top1: float | None, threads: int,
-    as_json: bool,
+    max_kl: float | None, min_psnr: float | None, min_top1: float | None, engines: bool,
+    threads: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare a BUNDLE with its REFERENCE, graph by graph and code by code.
 
@@ -76,11 +80,30 @@ def parity(
     divergence of the logits is measured, too, and nothing is asked of the figures but that they are
     finite, unless --max-kl, --min-psnr or --min-top1 is given.
 
+    With --engines every plan of a TensorRT engine is run by Polygraphy beside the graph that it was
+    built from, on seeded inputs, and a graph that misses its tolerance is bisected for the layer.
+
     \b
     Example:  janus-edge parity deepseek-ai/Janus-Pro-1B janus-1b --steps 16
     Example:  janus-edge parity janus-1b janus-1b-int8 --max-kl 0.05 --min-psnr 38
+    Example:  janus-edge parity janus-1b janus-1b-trt --engines
     """
     context, bars = click.get_current_context(), ("max_kl", "min_psnr", "min_top1")
+    if engines:
+        ignored = (
+            "prompts",
+            "steps",
+            "guidance_scale",
+            "temperature",
+            "images",
+            "save_trace",
+            "threads",
+        )
+        _refuse(context, (*ignored, *bars), "is not for --engines: plans are run on seeded inputs")
+        from janus_edge.cli.engine_parity_report import report_engines
+
+        report_engines(reference, bundle, seed=seed, as_json=as_json)
+        return
     if _is_bundle(reference):
         _refuse(context, ("save_trace",), "is for a checkpoint: a bundle can always be compared")
         settings = {

@@ -39,7 +39,7 @@ RECIPES_OF_INTEGERS = [
 
 
 @pytest.mark.parametrize("precision", RECIPES)
-@pytest.mark.parametrize("dimensions", ["tiny", "demo", "1b", "7b"])
+@pytest.mark.parametrize("dimensions", ["tiny", "1b", "7b"])
 @pytest.mark.parametrize("graph", Graph)
 def test_the_exporters_parameters(graph: Graph, dimensions: str, precision: str) -> None:
     """Names, shapes and bytes are those of the modules that the exporter traces, at every size."""

@@ -71,7 +71,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     """Killed after the first item and started again, every array of the file is the same."""
     monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
-    path, run = tmp_path / "c.npz", module._run
+    path, run = tmp_path / "c.npz", module.run_item
     bundle = Bundle.open(tiny_bundle)
 
     def killed(janus: Any, item: Item, number: int, *rest: Any) -> None:
@@ -79,14 +79,14 @@ def test_an_interrupted_run_goes_on(
             raise KeyboardInterrupt
         run(janus, item, number, *rest)
 
-    monkeypatch.setattr(module, "_run", killed)
+    monkeypatch.setattr(module, "run_item", killed)
     with pytest.raises(KeyboardInterrupt):
         calibrate(bundle, ITEMS, path, OPTIONS)
     partial = Calibration.load(path)
     assert (partial.counts["done"], partial.counts["items"]) == (1, 3)
     with pytest.raises(InputError, match="the recording was interrupted; run the same"):
         quantise_bundle(bundle, tmp_path / "q", quantised_recipe("int8", "float32"), path)
-    monkeypatch.setattr(module, "_run", run)
+    monkeypatch.setattr(module, "run_item", run)
     calibrate(bundle, ITEMS, path, OPTIONS)
     expected, found = arrays(whole), arrays(path)
     assert expected.keys() == found.keys()
@@ -112,7 +112,7 @@ def test_a_complete_one_is_kept(
     whole: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same data and options run nothing; others are refused."""
-    monkeypatch.setattr(module, "_run", lambda *_: pytest.fail("it ran again"))
+    monkeypatch.setattr(module, "run_item", lambda *_: pytest.fail("it ran again"))
     bundle, before = Bundle.open(tiny_bundle), whole.read_bytes()
     assert calibrate(bundle, ITEMS, whole, OPTIONS).complete
     for items, options in ((ITEMS[:2], OPTIONS), (ITEMS, replace(OPTIONS, seed=1))):

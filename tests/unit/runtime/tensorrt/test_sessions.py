@@ -13,7 +13,7 @@ from PIL import Image
 
 from janus_edge.engine import Engine
 from janus_edge.engine_manifest import Range
-from janus_edge.errors import BackendError, CapacityError, EngineError, JanusEdgeError
+from janus_edge.errors import BackendError, CapacityError, EngineError, InputError, JanusEdgeError
 from janus_edge.graphs import Graph, signature
 from janus_edge.runtime.image_decoding import ImageDecoder, ImageRequest
 from janus_edge.runtime.kv_cache import KVCache
@@ -199,8 +199,11 @@ def test_a_cache_that_is_too_large(engine: Engine, backend: TensorRTBackend) -> 
     cache = KVCache(LM, 1, 129, np.float32)
     with pytest.raises(CapacityError, match="of 128 positions, and 129 are needed; .*--force"):
         LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).prefill(cache, rows(3))
-    with Janus(engine, backend) as janus, pytest.raises(CapacityError, match="smaller capacity"):
-        janus.chat().ask("hello", max_new_tokens=2)
+    with Janus(engine, backend) as janus:
+        with pytest.raises(CapacityError, match="140 more positions, the cache holds 0 of 128"):
+            janus.chat().ask("hello", max_new_tokens=2)
+        with pytest.raises(InputError, match="from 1 to the engine's 128 positions, found 129"):
+            janus.chat(capacity=129)
 
 
 def test_rows_that_are_too_many(backend: TensorRTBackend) -> None:

@@ -32,7 +32,7 @@ _EXAMPLES = 8  # wrong answers that are shown
     "--guidance", "scales", type=float, multiple=True, default=(1.0, 3.0, 5.0),
     show_default=True, help="A guidance scale to paint at; give it several times for several.",
 )  # fmt: skip
-@click.option("--prompts", type=click.IntRange(1), default=25, show_default=True,
+@click.option("--prompts", type=click.IntRange(1), default=16, show_default=True,
               help="Prompts of each category, painted at each scale.")  # fmt: skip
 @click.option("--questions", type=click.IntRange(1), default=40, show_default=True,
               help="Questions of each kind.")  # fmt: skip

@@ -24,7 +24,7 @@ class Options:
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0)
-    prompts: int = 25
+    prompts: int = 16
     questions: int = 40
     scenes: int = 100
     seed: int = 0

@@ -192,9 +192,9 @@ class ParallelDecoder:
             self._cache.lengths[row] = self._begin[row] + min(known, self._total - 1) - 1
         for position in [p for p in self._noises[picture] if p < known]:
             del self._noises[picture][position]
+        scores = window.scores(place, seen - begin - 1)
         for position in range(seen, min(known - 1 + self.width, self._total)):
             codes, noise = self.drawn[picture, :position], self._noise(picture, position)
-            scores = window.scores(place, seen - begin - 1)
             at = Frontier(codes, noise, scores, math.isqrt(self._total))
             self.drawn[picture, position] = self._guess(at)
 

@@ -18,6 +18,7 @@ from janus_edge.bundle import Bundle
 from janus_edge.engine import Engine
 from janus_edge.errors import BackendError, DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
+from janus_edge.tensorrt_module import MODULES
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -93,7 +94,7 @@ def open_backend(bundle: Bundle, *, threads: int = 0, cuda_graph: bool = True) -
     BackendError, DependencyError.
     """
     if isinstance(bundle, Engine):
-        if bundle.manifest.target in ("tensorrt", "tensorrt-rtx", "tensorrt-10.3"):
+        if bundle.manifest.target in MODULES:
             from janus_edge.runtime.tensorrt.backend import TensorRTBackend
 
             return TensorRTBackend(bundle, cuda_graph=cuda_graph)

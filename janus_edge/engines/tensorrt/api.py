@@ -6,8 +6,8 @@ Tried: TensorRT-RTX 1.7. The others' bindings are known from a recorded table of
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from janus_edge.cuda_driver import why_no_gpu
@@ -17,14 +17,9 @@ from janus_edge.engines.tensorrt.objects import (
     INetworkDefinition,
     OnnxParser,
 )
-from janus_edge.errors import DependencyError, EngineError, InputError
-
-#: Python module, name and the extra that installs it, per target.
-_MODULES = {
-    "tensorrt": ("tensorrt", "TensorRT", "tensorrt"),
-    "tensorrt-10.3": ("tensorrt", "TensorRT", "tensorrt"),
-    "tensorrt-rtx": ("tensorrt_rtx", "TensorRT-RTX", "rtx"),
-}
+from janus_edge.errors import EngineError
+from janus_edge.tensorrt_module import Installed, installed
+from janus_edge.tensorrt_module import has as member
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +50,7 @@ class Features:
 
 def features(trt: Any) -> Features:
     """What the module ``trt`` has."""
-
-    def has(name: str) -> bool:
-        owner = trt
-        for part in name.split("."):
-            owner = getattr(owner, part, None)
-        return owner is not None
+    has = partial(member, trt)
 
     flags = 0
     if has("NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
@@ -85,44 +75,16 @@ def features(trt: Any) -> Features:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorRT:
-    """An imported TensorRT: its ``name`` for messages, its version, module and features."""
+class TensorRT(Installed):
+    """An imported TensorRT and what its version has."""
 
-    name: str
-    version: str
-    module: Any
     features: Features
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
-
-    @property
-    def tool(self) -> str:
-        """What an engine's manifest calls it; `runtime/tensorrt/api.py` must call it the same."""
-        return self.name.lower()
 
 
 def load(target: str) -> TensorRT:
-    """Import the TensorRT that ``target`` builds with.
-
-    Raises DependencyError where it is not installed or does not import, InputError for a target
-    that is none of TensorRT's.
-    """
-    if target not in _MODULES:
-        raise InputError(
-            f"{target!r} is no target of TensorRT: choose one of {', '.join(_MODULES)}"
-        )
-    module, name, extra = _MODULES[target]
-    try:
-        trt = importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        raise DependencyError.missing(name.lower(), extra) from missing
-    except (ImportError, OSError) as broken:  # OSError: one of its libraries
-        raise DependencyError(
-            f"{name} is installed but does not import ({broken}): install it again, with the "
-            "libraries of the same version"
-        ) from broken
-    return TensorRT(name, trt.__version__, trt, features(trt))
+    """Import the TensorRT that ``target`` builds with; raises as :func:`installed`."""
+    found = installed(target)
+    return TensorRT(found.name, found.version, found.module, features(found.module))
 
 
 def new_builder(tensorrt: TensorRT, logger: Any) -> Builder:

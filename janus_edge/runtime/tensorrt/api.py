@@ -6,25 +6,19 @@ None of it has run on a GPU. What the versions have is known from a recorded tab
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from janus_edge.errors import BackendError, DependencyError
+from janus_edge.errors import BackendError
 from janus_edge.runtime.tensorrt.objects import (
     ICudaEngine,
     IExecutionContext,
     IRuntimeConfig,
     Runtime,
 )
-
-#: Python module, name and the extra that installs it, per target; must equal those that
-#: `engines/tensorrt/api.py` builds with.
-MODULES = {
-    "tensorrt": ("tensorrt", "TensorRT", "tensorrt"),
-    "tensorrt-10.3": ("tensorrt", "TensorRT", "tensorrt"),
-    "tensorrt-rtx": ("tensorrt_rtx", "TensorRT-RTX", "rtx"),
-}
+from janus_edge.tensorrt_module import Installed, installed
+from janus_edge.tensorrt_module import has as member
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +36,7 @@ class Features:
 
 def features(trt: Any) -> Features:
     """What the module ``trt`` has."""
-
-    def has(name: str) -> bool:
-        owner = trt
-        for part in name.split("."):
-            owner = getattr(owner, part, None)
-        return owner is not None
+    has = partial(member, trt)
 
     return Features(
         aliased_tensors=has("ICudaEngine.get_aliased_input_tensor"),
@@ -59,39 +48,16 @@ def features(trt: Any) -> Features:
 
 
 @dataclass(frozen=True, slots=True)
-class TensorRT:
-    """An imported TensorRT: its ``name`` for messages, its version, module and features."""
+class TensorRT(Installed):
+    """An imported TensorRT and what its version has."""
 
-    name: str
-    version: str
-    module: Any
     features: Features
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
-
-    @property
-    def tool(self) -> str:
-        """What an engine's manifest calls it among the tools that it was built with."""
-        return self.name.lower()
 
 
 def load(target: str) -> TensorRT:
-    """Import the TensorRT that runs engines of ``target``, one of MODULES.
-
-    Raises DependencyError where it is not installed or does not import.
-    """
-    module, name, extra = MODULES[target]
-    try:
-        trt = importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        raise DependencyError.missing(name.lower(), extra) from missing
-    except (ImportError, OSError) as broken:  # OSError: one of its libraries
-        raise DependencyError(
-            f"{name} is installed but does not import ({broken}): install it again, with the "
-            "libraries of the same version"
-        ) from broken
-    return TensorRT(name, trt.__version__, trt, features(trt))
+    """Import the TensorRT that runs engines of ``target``; raises as :func:`installed`."""
+    found = installed(target)
+    return TensorRT(found.name, found.version, found.module, features(found.module))
 
 
 def new_runtime(tensorrt: TensorRT, logger: Any) -> Runtime:

@@ -1,0 +1,62 @@
+"""The Python module of TensorRT or TensorRT-RTX, as building and running find it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from janus_edge.errors import DependencyError, InputError
+
+#: Python module, name and the extra that installs it, per target.
+MODULES = {
+    "tensorrt": ("tensorrt", "TensorRT", "tensorrt"),
+    "tensorrt-10.3": ("tensorrt", "TensorRT", "tensorrt"),
+    "tensorrt-rtx": ("tensorrt_rtx", "TensorRT-RTX", "rtx"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An imported TensorRT: its ``name`` for messages, its version and module."""
+
+    name: str
+    version: str
+    module: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def tool(self) -> str:
+        """What an engine's manifest calls it among the tools that it was built with."""
+        return self.name.lower()
+
+
+def installed(target: str) -> Installed:
+    """Import the TensorRT of ``target``.
+
+    Raises DependencyError where it is not installed or does not import, InputError for a target
+    that is none of TensorRT's.
+    """
+    if target not in MODULES:
+        raise InputError(f"{target!r} is no target of TensorRT: choose one of {', '.join(MODULES)}")
+    module, name, extra = MODULES[target]
+    try:
+        trt = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        raise DependencyError.missing(name.lower(), extra) from missing
+    except (ImportError, OSError) as broken:  # OSError: one of its libraries
+        raise DependencyError(
+            f"{name} is installed but does not import ({broken}): install it again, with the "
+            "libraries of the same version"
+        ) from broken
+    return Installed(name, trt.__version__, trt)
+
+
+def has(trt: Any, name: str) -> bool:
+    """Whether the module ``trt`` has a member, or a member of one ('ICudaEngine.refittable')."""
+    owner = trt
+    for part in name.split("."):
+        owner = getattr(owner, part, None)
+    return owner is not None

@@ -4,11 +4,13 @@
         --guidance 3 --seeds 5 --prompts 20 --output benchmarks/results/quantization-miniature.json
 
 Each variant is quantised, compared with its float parent (`janus-edge parity`) and evaluated with
-the same prompts, noise, questions and scenes. What is in the output already is not done again, so
-that the run can be stopped. ``--only`` takes some variants, ``--no-evaluation`` leaves the scores out.
+the same prompts, noise, questions and scenes; the differences from float are those of pairs. What is
+in the output already is not done again, seed by seed, so that the run can be stopped and more seeds
+can be added to some variants; --prompts, --questions and --guidance must stay. ``--only`` takes some variants, ``--no-evaluation`` leaves the scores out.
 ``--graphs NAME=FOLDER`` adds a variant whose graphs another library quantised: FOLDER/GRAPH.onnx and
 FOLDER/GRAPH.weights replace those of the float bundle (``benchmarks/peers`` makes such folders). A
-variant of theirs that cannot be opened stays in the table with the reason.
+variant of theirs that cannot be opened stays in the table with the reason. ``--bundle NAME=BUNDLE``
+adds a bundle that is there already, as one that was exported in fp16.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+from quantization_scores import asked_of, score, summary
 
 from janus_edge.atomic_file import written_aside
 from janus_edge.bundle import Bundle
@@ -30,8 +33,6 @@ from janus_edge.bundle_writer import BundleWriter
 from janus_edge.calib.bundle_quantizer import quantise_bundle
 from janus_edge.calib.recipes import Changes, quantised_recipe
 from janus_edge.errors import InputError, JanusEdgeError
-from janus_edge.evaluation import Options, Painting, Report, evaluate
-from janus_edge.evaluation.report import Understanding
 from janus_edge.graphs import Graph
 from janus_edge.manifest import Derivation, GraphEntry
 from janus_edge.recipe import Recipe, Rule, Scheme
@@ -54,6 +55,13 @@ class Foreign:
     """Graphs that another library quantised."""
 
     folder: Path
+
+
+@dataclass(frozen=True)
+class Existing:
+    """A bundle of the same model."""
+
+    path: Path
 
 
 #: Says that a graph holds integers, so that the runtime opens it as such; not how it was made.
@@ -89,6 +97,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("work/quantised"))
     parser.add_argument("--mixed", type=Path, help="a recipe that `janus-edge sensitivity` wrote")
     parser.add_argument("--graphs", nargs="+", type=_foreign, default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--bundle", nargs="+", type=_existing, default=[], metavar="NAME=BUNDLE",
+                        dest="bundles")  # fmt: skip
     parser.add_argument(
         "--only", nargs="+", help="variants, of: " + ", ".join(["float", *VARIANTS])
     )
@@ -101,7 +111,9 @@ def main() -> None:
     parser.add_argument("--no-evaluation", action="store_true")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    variants: dict[str, Variant | Foreign] = {**VARIANTS, **dict(given.graphs)}
+    variants: dict[str, Variant | Foreign | Existing] = {
+        **VARIANTS, **dict(given.graphs), **dict(given.bundles)
+    }  # fmt: skip
     if given.mixed:
         variants["mixed"] = Variant(str(given.mixed))
     names = given.only or ["float", *variants]
@@ -114,31 +126,57 @@ def main() -> None:
     for name in names:
         row = found.setdefault(name, {})
         path = given.bundle if name == "float" else given.folder / name.replace(" ", "-")
+        if isinstance(existing := variants.get(name), Existing):
+            path = existing.path
         if name == "float":
             row["bytes"] = Bundle.open(path).total_bytes
         elif "parity" not in row:
             row.clear()
             row.update(_quantised(path, name, variants[name], given))
-        if "seeds" not in row and "failed" not in row and not given.no_evaluation:
-            row.update(_scores(path, given))
-        if given.output:
-            _save(given.output, found)
-        print(name, json.dumps({k: v for k, v in row.items() if k != "parity"}), file=sys.stderr)
+        _keep(given.output, found)
+        if row.get("rounds") and asked_of(row["rounds"][0]) != _asked(given):
+            parser.error(f"{name} was scored with other --guidance, --prompts or --questions")
+        done = [one["seed"] for one in row.get("rounds", [])]
+        missing = [seed for seed in range(given.seeds) if seed not in done]
+        if missing and "failed" not in row and not given.no_evaluation:
+            with Janus.load(path, threads=given.threads) as janus:
+                for one in score(janus, missing, *_asked(given)):
+                    row.setdefault("rounds", []).append(one)
+                    _keep(given.output, found)
+        told = {k: v for k, v in row.items() if k not in ("parity", "rounds", "recipe")}
+        print(name, json.dumps(told), file=sys.stderr)
     if not given.output:
         print(json.dumps(found, indent=1))
 
 
+def _asked(given: argparse.Namespace) -> tuple[float, int, int]:
+    return given.guidance, given.prompts, given.questions
+
+
 def _foreign(text: str) -> tuple[str, Foreign]:
+    name, folder = _named(text)
+    return name, Foreign(folder)
+
+
+def _existing(text: str) -> tuple[str, Existing]:
+    name, folder = _named(text)
+    return name, Existing(folder)
+
+
+def _named(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and Path(folder).is_dir()) or name in ("float", "mixed", *VARIANTS):
         raise argparse.ArgumentTypeError(f"{text!r}: give a new NAME, =, and a folder that exists")
-    return name, Foreign(Path(folder))
+    return name, Path(folder)
 
 
 def _quantised(
-    path: Path, name: str, variant: Variant | Foreign, given: argparse.Namespace
+    path: Path, name: str, variant: Variant | Foreign | Existing, given: argparse.Namespace
 ) -> dict[str, Any]:
     parent = Bundle.open(given.bundle)
+    if isinstance(variant, Existing):
+        sizes = {"bytes": Bundle.open(path).total_bytes, "parent_bytes": parent.total_bytes}
+        return {**sizes, "parity": _parity(path, given)}
     if isinstance(variant, Variant):
         row = _ours(parent, path, variant, given.calibration)
         return {**row, "parity": _parity(path, given)}
@@ -216,31 +254,14 @@ def _taken(folder: Path, graph: Graph, entry: GraphEntry, target: Path) -> Graph
     return replace(entry, file=present[0], weights=tuple(present[1:]))
 
 
-def _scores(path: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Task scores over all seeds together."""
-    reports: list[Report] = []
-    with Janus.load(path, threads=given.threads) as janus:
-        for seed in range(given.seeds):
-            options = Options((given.guidance,), given.prompts, given.questions, 20, seed)
-            reports.append(evaluate(janus, options))
-    painting = Painting.of(p for r in reports if r.painting for p in r.painting.pictures).best
-    rounds = []
-    for report in reports:
-        assert report.understanding
-        kinds = len(report.understanding.kinds)
-        answers = report.understanding.answers
-        rounds += [answers[i : i + kinds] for i in range(0, len(answers), kinds)]
-    return {
-        "seeds": given.seeds,
-        "guidance_scale": given.guidance,
-        "painting": {
-            "overall": to_dict(painting.overall),
-            **{n: to_dict(c.score) for n, c in painting.categories.items()},
-        },
-        "understanding": to_dict(Understanding.of(rounds).overall),
-        "psnr_db": sum(r.reconstruction.mean_psnr_db for r in reports if r.reconstruction)
-        / len(reports),
-    }
+def _keep(path: Path | None, variants: dict[str, Any]) -> None:
+    """Bring the summaries up to date and write everything, if there is a place for it."""
+    reference = variants.get("float", {}).get("rounds", [])
+    for row in variants.values():
+        if "rounds" in row:
+            row.update(summary(row["rounds"], reference))
+    if path:
+        _save(path, variants)
 
 
 def _save(path: Path, variants: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How sure a share is: the Wilson score interval, also of outcomes that come in rounds."""
+"""How sure a share is: the Wilson score interval, also of outcomes that come in rounds or in pairs."""
 
 from __future__ import annotations
 
@@ -46,3 +46,18 @@ def wilson_of_rounds(rounds: Sequence[Sequence[bool]]) -> tuple[float, float]:
     p, v = fmean(shares), variance(shares) / len(rounds)
     effective = min(total, p * (1 - p) / v) if v else total
     return wilson(p * effective, effective)
+
+
+def matched_difference(gained: int, lost: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of the difference of two shares that were seen on the same ``total`` cases.
+
+    ``gained`` cases are right only in the first share, ``lost`` ones only in the second. Wald's
+    interval with half a case added to each of the four outcomes of a pair, so that it has a width
+    even where no pair differs (Agresti and Min, "Simple improved confidence intervals for comparing
+    matched proportions", 2005). Raises ValueError for negative numbers, or more than ``total``.
+    """
+    if min(gained, lost) < 0 or gained + lost > total or not total:
+        raise ValueError(f"{gained} gained and {lost} lost of {total} are no outcomes")
+    difference = (gained - lost) / (total + 2)
+    spread = Z * math.sqrt(((gained + lost + 1) / (total + 2) - difference**2) / (total + 2))
+    return difference - spread, difference + spread

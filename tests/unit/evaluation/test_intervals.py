@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, multinomial
 
-from janus_edge.evaluation.intervals import Z, wilson, wilson_of_rounds
+from janus_edge.evaluation.intervals import Z, matched_difference, wilson, wilson_of_rounds
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,36 @@ def test_one_round_is_one_outcome() -> None:
 def test_unequal_rounds(rounds: list[list[bool]]) -> None:
     with pytest.raises(ValueError, match="rounds must be equally large"):
         wilson_of_rounds(rounds)
+
+
+@pytest.mark.parametrize(("gain", "loss"), [(0.1, 0.1), (0.02, 0.0), (0.25, 0.05), (0.05, 0.3)])
+def test_matched_differences_are_covered(gain: float, loss: float) -> None:
+    """Over everything that 40 pairs can bring, the interval holds the true difference often enough."""
+    total = 40
+    seen = [(g, lost) for g in range(total + 1) for lost in range(total + 1 - g)]
+    intervals = [matched_difference(gained, lost, total) for gained, lost in seen]
+    chances = multinomial.pmf(
+        [(gained, lost, total - gained - lost) for gained, lost in seen],
+        total,
+        [gain, loss, 1 - gain - loss],
+    )
+    covered = sum(
+        chance
+        for chance, (low, high) in zip(chances, intervals, strict=True)
+        if low <= gain - loss <= high
+    )
+    assert 0.93 < covered <= 1
+
+
+def test_matched_differences_are_antisymmetric_and_have_a_width() -> None:
+    low, high = matched_difference(7, 2, 50)
+    assert matched_difference(2, 7, 50) == pytest.approx((-high, -low))
+    assert low < 5 / 50 < high
+    low, high = matched_difference(0, 0, 50)
+    assert low == -high < 0
+
+
+@pytest.mark.parametrize(("gained", "lost", "total"), [(-1, 0, 3), (2, 2, 3), (0, 0, 0)])
+def test_no_matched_outcomes(gained: int, lost: int, total: int) -> None:
+    with pytest.raises(ValueError, match=f"{gained} gained and {lost} lost of {total}"):
+        matched_difference(gained, lost, total)

@@ -4,9 +4,9 @@
         docs/quantization.png
 
 Above: the mean KL divergence of the guided image logits from the float bundle's over the size of the
-bundle. Below, where there are scores: the share of pictures that show their prompt with its 95 %
-interval, a row per variant, the smallest bundle first; the band is float's interval. A variant that
-failed is in neither. Needs matplotlib.
+bundle. Below, where there are scores: how many more or fewer pictures show their prompt, and answers
+are right, than float's with the same prompts and noise, in points with the 95 % interval; a row per
+variant, the smallest bundle first. A variant that failed is in neither. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _LABEL: dict[str, Any] = {"fontsize": 7.5, "va": "center"}
 
 def plot(variants: dict[str, Row], target: Path) -> None:
     measured = {name: row for name, row in variants.items() if "parity" in row}
-    scored = {name: row for name, row in variants.items() if "painting" in row}
+    scored = {name: row for name, row in variants.items() if "minus_float" in row}
     if not measured:
         raise SystemExit("no variant was compared with its float parent")
     mpl.rcParams.update({"font.size": 9, "svg.hashsalt": "quantization"})
-    heights = [5.8, 0.2 * len(scored) + 0.8][: 2 if scored else 1]
+    heights = [5.8, 0.3 * len(scored) + 0.8][: 2 if scored else 1]
     figure, all_axes = plt.subplots(
         len(heights), figsize=(8.6, sum(heights)), dpi=_DPI, height_ratios=heights, layout="constrained",
         squeeze=False,
@@ -149,24 +149,25 @@ def _offsets() -> Iterator[tuple[float, float]]:
 
 
 def _scores(axes: Axes, scored: dict[str, Row]) -> None:
+    """The differences from float, each with its 95 % interval: painting above, answers below it."""
     names = sorted(scored, key=lambda name: scored[name]["bytes"])
     for place, name in enumerate(names):
-        share = scored[name]["painting"]["overall"]
-        colour, mark, _ = _maker(name) if name != "float" else ("black", "o", "")
-        axes.plot(
-            [100 * share["low"], 100 * share["high"]], [place] * 2, color=colour, linewidth=1.2
-        )
-        axes.plot(100 * share["share"], place, mark, color=colour, markersize=4.5)
-    if "float" in scored:
-        share = scored["float"]["painting"]["overall"]
-        axes.axvspan(
-            100 * share["low"], 100 * share["high"], color="black", alpha=0.08, linewidth=0
-        )
-        axes.axvline(100 * share["share"], color="black", linewidth=0.8)
+        colour = _maker(name)[0]
+        for part, mark, up in (("painting", "o", -0.16), ("understanding", "D", 0.16)):
+            found = scored[name]["minus_float"][part]["overall"]
+            ends = [found["low"], found["high"]]
+            axes.plot(ends, [place + up] * 2, color=colour, linewidth=1)
+            face = colour if part == "painting" else "white"
+            axes.plot(
+                found["points"], place + up, mark, color=colour, markersize=4, markerfacecolor=face
+            )
+    axes.axvline(0, color="black", linewidth=0.8)
     sizes = [f"{name}  {_mib(scored[name]['bytes']):5.1f}" for name in names]
     axes.set_yticks(range(len(names)), sizes, fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel("pictures that show their prompt, %; the numbers are MiB")
+    axes.set_xlabel(
+        "points more or fewer right than float: pictures (filled), answers (open); the numbers are MiB"
+    )
     axes.grid(alpha=0.25)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -87,6 +87,12 @@ VARIANTS = {
             " AWQ and GPTQ": Changes(gptq=True),
         }.items()
     },
+    **{
+        f"int4-weight block 32 asymmetric {name}": Variant(
+            "int4-weight", replace(change, block=32, symmetric=False, scaling="none")
+        )
+        for name, change in {"not scaled": Changes(), "GPTQ": Changes(gptq=True)}.items()
+    },
 }
 
 

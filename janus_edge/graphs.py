@@ -1,7 +1,8 @@
 """The graphs of a bundle and their inputs and outputs: the single table that everyone reads.
 
 Symbols: B rows, S new tokens, C cache capacity, N images, P pictures; ``2P`` is twice P, ordered
-[conditional..., unconditional...]. A dtype ``float`` is the float type of the bundle's precision.
+[conditional..., unconditional...]. A dtype ``float`` is the float type of the bundle's precision; the
+KV cache is of that type, or int8 where the recipe says so.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Graph(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input or output: its name, dtype (``float``, ``float32`` or ``int64``) and shape."""
+    """One input or output: its name, dtype (``float``, ``float32``, ``int8`` or ``int64``) and shape."""
 
     name: str
     dtype: str
@@ -58,8 +59,11 @@ def cache_names(stem: str, layers: int) -> Iterator[str]:
         yield f"{stem}_value.{layer}"
 
 
-def signature(graph: Graph, config: JanusConfig) -> Signature:
-    """The inputs and outputs of ``graph`` for a model of these dimensions."""
+def signature(graph: Graph, config: JanusConfig, cache_type: str = "float") -> Signature:
+    """The inputs and outputs of ``graph`` for a model of these dimensions.
+
+    ``cache_type`` is ``float`` or ``int8``, as a recipe's ``cache``.
+    """
     lm, size, codes = config.language, config.image_size, config.image_tokens
     pixels = Port("pixel_values", "float", ("N", 3, size, size))
     image_codes = Port("image_codes", "int64", ("N", codes))
@@ -67,7 +71,7 @@ def signature(graph: Graph, config: JanusConfig) -> Signature:
     cache = ("B", lm.kv_heads, "C", lm.head_dim)
 
     def caches(stem: str) -> tuple[Port, ...]:
-        return tuple(Port(name, "float", cache) for name in cache_names(stem, lm.layers))
+        return tuple(Port(name, cache_type, cache) for name in cache_names(stem, lm.layers))
 
     table = {
         Graph.VISION_ENCODER: Signature(

@@ -148,7 +148,8 @@ class Manifest:
             raise ValueError(f"text_embeddings has shape {self.text_embeddings.shape}, not {table}")
 
     def _check_graph(self, graph: Graph) -> None:
-        entry, wanted = self.graphs[graph.value], signature(graph, self.config)
+        entry = self.graphs[graph.value]
+        wanted = signature(graph, self.config, self.recipe.cache)
         if (entry.inputs, entry.outputs) != (wanted.inputs, wanted.outputs):
             raise ValueError(
                 f"graph '{graph.value}' has other inputs or outputs than its dimensions ask for"

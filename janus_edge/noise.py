@@ -13,7 +13,9 @@ NEP 19 promises to keep.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.random import Philox
@@ -35,8 +37,8 @@ def gumbel(
 
     A longer row starts with the shorter one. Raises InputError if a number is not in [0, 2**64).
     """
-    bits = _random_bits(seed, picture, position, size, stream)
-    return _gumbel_from_bits(bits).astype(np.float32)
+    bits = random_bits(seed, picture, position, size, stream)
+    return gumbel_of_bits(bits).astype(np.float32)
 
 
 def gumbel_at(
@@ -52,8 +54,8 @@ def gumbel_at(
     this takes a tenth of the time of the whole row.
     """
     size = int(indices.max()) + 1 if len(indices) else 0
-    bits = _random_bits(seed, picture, position, size, stream)[indices]
-    return _gumbel_from_bits(bits).astype(np.float32)
+    bits = random_bits(seed, picture, position, size, stream)[indices]
+    return gumbel_of_bits(bits).astype(np.float32)
 
 
 def gumbel_rows(
@@ -70,14 +72,12 @@ def gumbel_rows(
     Written into ``out`` if given (same shape, float32), which stays the caller's. Raises InputError
     as :func:`gumbel` does, and if the lengths or the shape of ``out`` disagree.
     """
-    if len(seeds) != len(pictures):
-        raise InputError(f"{len(seeds)} seeds for {len(pictures)} pictures; give one for each")
+    draws = Draws(seeds, pictures, size, stream)
     shape = (len(pictures), size)
     rows = np.empty(shape, np.float32) if out is None else out
     if rows.shape != shape or rows.dtype != np.float32:
         raise InputError(f"noise needs out float32 {shape}, found {rows.dtype} {rows.shape}")
-    for row, seed, picture in zip(rows, seeds, pictures, strict=True):
-        row[...] = gumbel(seed, picture, position, size, stream)
+    rows[...] = gumbel_of_bits(draws.at(position))
     return rows
 
 
@@ -94,20 +94,64 @@ def _word(value: int, name: str) -> int:
     return int(value)
 
 
-def _random_bits(
+class _Generator(threading.local):
+    """A generator per thread, set to one place after the other: making one takes longer than a row."""
+
+    def __init__(self) -> None:
+        self.philox = Philox(key=0)
+        self.new = self.philox.state  # nothing is buffered in it
+
+
+_GENERATOR = _Generator()
+
+
+class Draws:
+    """The uniform draws behind the noise of P pictures, position by position.
+
+    Raises InputError as :func:`gumbel_rows`. For one thread at a time.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], pictures: Sequence[int], size: int, stream: int = IMAGE_STREAM
+    ) -> None:
+        if len(seeds) != len(pictures):
+            raise InputError(f"{len(seeds)} seeds for {len(pictures)} pictures; give one for each")
+        self._counter = np.array([0, 0, 0, _word(stream, "stream")], np.uint64)
+        keys = [
+            (_word(s, "seed"), _word(p, "picture")) for s, p in zip(seeds, pictures, strict=True)
+        ]
+        self._places: list[Any] = [
+            {**_GENERATOR.new, "state": {"counter": self._counter, "key": np.array(key, np.uint64)}}
+            for key in keys
+        ]
+        self._words = np.empty((len(keys), (size + 1) // 2), np.dtype("<u8"))
+        # Low half first on every machine
+        self._bits = self._words.view("<u4")[:, :size]
+
+    def at(self, position: int) -> NDArray[np.uint32]:
+        """Those at ``position``, [P, size] uint32; overwritten by the next call."""
+        # The position lies above 128 bits of block counter: no row can run into the next one's blocks
+        self._counter[2], philox = _word(position, "position"), _GENERATOR.philox
+        for words, place in zip(self._words, self._places, strict=True):
+            philox.state = place
+            words[:] = philox.random_raw(len(words))
+        return self._bits
+
+
+def random_bits(
     seed: int, picture: int, position: int, size: int, stream: int
 ) -> NDArray[np.uint32]:
-    key = [_word(seed, "seed"), _word(picture, "picture")]
-    counter = [0, 0, _word(position, "position"), _word(stream, "stream")]
-    # The position lies above 128 bits of block counter: no row can run into the next one's blocks
-    generator = Philox(key=np.array(key, np.uint64), counter=np.array(counter, np.uint64))
-    words = generator.random_raw((size + 1) // 2)
-    # Low half first on every machine
-    return words.astype("<u8", copy=False).view("<u4")[:size]
+    """The uniform draws [size] behind the noise of one row; raises InputError as :func:`gumbel`."""
+    bits: NDArray[np.uint32] = Draws([seed], [picture], size, stream).at(position)[0]
+    return bits
 
 
-def _gumbel_from_bits(bits: NDArray[np.uint32]) -> NDArray[np.float64]:
+def gumbel_of_bits(bits: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """The noise of uniform draws; it grows with them."""
     # The half keeps both ends open: log never meets 0, and no noise is infinite
-    uniform = (bits + 0.5) * 2.0**-32
-    noise: NDArray[np.float64] = -np.log(-np.log(uniform))
+    noise: NDArray[np.float64] = np.add(bits, 0.5, dtype=np.float64)
+    noise *= 2.0**-32
+    for _ in range(2):
+        np.log(noise, out=noise)
+        np.negative(noise, out=noise)
     return noise

@@ -15,6 +15,9 @@ from janus_edge.errors import InputError
 #: How the range of an input is chosen (``calib/ranges.py``).
 RANGE_METHODS = ("maximum", "percentile", "entropy", "mean_squared_error")
 
+#: Types of the KV cache: the float type, or integers with a scale per channel.
+CACHE_TYPES = ("float", "int8")
+
 #: What moves difficulty between an input and the weights that read it: SmoothQuant or AWQ.
 SCALINGS = ("none", "smooth", "awq")
 
@@ -74,17 +77,24 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A named precision; ``float_type`` is ``float32``, ``float16`` or ``bfloat16``."""
+    """A named precision; ``float_type`` is ``float32``, ``float16`` or ``bfloat16``.
+
+    ``cache`` is how keys and values are kept: ``float`` for the float type, or ``int8`` with a scale
+    per channel of each head, from calibration data.
+    """
 
     name: str
     float_type: str
     rules: tuple[Rule, ...] = ()
+    cache: str = "float"
 
     def __post_init__(self) -> None:
         if self.float_type not in ("float32", "float16", "bfloat16"):
             raise ValueError(
                 f"float_type must be float32, float16 or bfloat16, found {self.float_type!r}"
             )
+        if self.cache not in CACHE_TYPES:
+            raise ValueError(f"cache must be float or int8, found {self.cache!r}")
 
     @property
     def bytes_per_float(self) -> int:
@@ -92,9 +102,14 @@ class Recipe:
         return 4 if self.float_type == "float32" else 2
 
     @property
+    def bytes_per_cached(self) -> int:
+        """Bytes of one value of the KV cache."""
+        return 1 if self.cache == "int8" else self.bytes_per_float
+
+    @property
     def quantised(self) -> bool:
-        """Whether any node may have integer weights."""
-        return any(rule.scheme for rule in self.rules)
+        """Whether any node may have integer weights, or the KV cache is of integers."""
+        return self.cache != "float" or any(rule.scheme for rule in self.rules)
 
     def scheme(self, graph: str, node: str) -> Scheme | None:
         """The scheme of the first rule that matches; None for float."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.graphs import Graph
+from janus_edge.runtime.kv_cache import cache_dtype
 from janus_edge.runtime.prompts import Tokenizer
 from janus_edge.runtime.session import Backend, Call, Session
 from janus_edge.runtime.text_embeddings import TextEmbeddings
@@ -112,6 +113,7 @@ class TimedBackend:
     def __init__(self, inner: Backend, recorder: Recorder) -> None:
         self.inner, self._recorder = inner, recorder
         self.float_dtype: np.dtype[Any] = inner.float_dtype
+        self.cache_dtype = cache_dtype(inner)
         self._sessions: dict[Graph, TimedSession] = {}
 
     def session(self, graph: Graph) -> TimedSession:

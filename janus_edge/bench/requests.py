@@ -19,7 +19,7 @@ from janus_edge.bench.recorder import (
 )
 from janus_edge.bench.timeline import Timeline, evened, timeline
 from janus_edge.graphs import Graph
-from janus_edge.runtime.kv_cache import cache_bytes, planned_capacity
+from janus_edge.runtime.kv_cache import cache_bytes, cache_dtype, planned_capacity
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.prompts import text_to_image_ids
 
@@ -64,7 +64,7 @@ class Requests:
         self._recorder.take()  # that text was read once more
         steps = [replace(step, position=step.position + length) for step in found.steps]
         capacity = planned_capacity(config.language, [length], config.image_tokens - 1)
-        position = cache_bytes(config.language, rows, 1, self._backend.float_dtype.itemsize)
+        position = cache_bytes(config.language, rows, 1, cache_dtype(self._backend).itemsize)
         binding = Binding(rows, 1, capacity, position)
         return replace(found, steps=evened(steps, every), prompt_tokens=length, binding=binding)
 

@@ -10,10 +10,11 @@ import onnx
 
 from janus_edge.bundle import Bundle, files_below, sha256
 from janus_edge.bundle_writer import BundleWriter
+from janus_edge.calib.cache_quantizer import quantise_cache
 from janus_edge.calib.calibration_file import Calibration
 from janus_edge.calib.quantizer import GraphQuantizer, GraphReport
 from janus_edge.errors import ExportError, InputError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, signature
 from janus_edge.manifest import Derivation, GraphEntry
 from janus_edge.progress import Task, silent
 from janus_edge.recipe import Recipe
@@ -31,7 +32,7 @@ def quantise_bundle(
     """Write ``parent`` in the precision of ``recipe`` to ``target``; all of it or nothing.
 
     ``calibration`` is the file of ``janus-edge calibrate``; weights alone need none, unless the
-    recipe scales inputs or uses GPTQ. Peak memory is that of a few copies of the widest weights
+    recipe scales inputs or uses GPTQ, or quantises the KV cache. Peak memory is that of a few copies of the widest weights
     that read one input. Raises InputError for a recipe that is not of the parent's float type, that
     matches no node, or that asks for what was not recorded, and for another bundle's calibration.
     """
@@ -51,13 +52,18 @@ def quantise_bundle(
                 work = GraphQuantizer(graph.value, source, recipe, statistics)
                 path = writer.folder / "graphs" / source.name
                 entry = parent.manifest.graphs[graph.value]
-                if not work.touched:
+                cached = statistics if _caches(graph, recipe) else None
+                if not work.touched and not cached:
                     row.state("copy")
                     graphs[graph.value] = _copied(parent, entry, writer.folder)
                     continue
                 row.state("quantise")
                 row.begin(work.weight_bytes)
                 reports.append(work.write(path, row.advance))
+                if cached:
+                    quantise_cache(path, cached)
+                    ports = signature(graph, parent.manifest.config, recipe.cache)
+                    entry = replace(entry, inputs=ports.inputs, outputs=ports.outputs)
                 _check(path)
                 weights = path.with_suffix(".weights")
                 own = (f"graphs/{weights.name}",) if weights.exists() else ()
@@ -105,12 +111,16 @@ def checked_calibration(
             )
         return statistics
     schemes = [rule.scheme for rule in recipe.rules if rule.scheme]
-    if any(s.inputs or s.gptq or s.scaling != "none" for s in schemes):
+    if recipe.cache != "float" or any(s.inputs or s.gptq or s.scaling != "none" for s in schemes):
         raise InputError(
-            f"recipe '{recipe.name}' needs to know the inputs of the layers: record them with "
+            f"recipe '{recipe.name}' needs to know what its layers read and cache: record it with "
             f"`janus-edge calibrate {parent.path} FILE.npz` and pass --calibration FILE.npz"
         )
     return None
+
+
+def _caches(graph: Graph, recipe: Recipe) -> bool:
+    return graph is Graph.LANGUAGE_MODEL and recipe.cache != "float"
 
 
 def _copied(parent: Bundle, entry: GraphEntry, folder: Path) -> GraphEntry:

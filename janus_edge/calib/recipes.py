@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from janus_edge.errors import InputError
-from janus_edge.recipe import Recipe, Rule, Scheme
+from janus_edge.recipe import CACHE_TYPES, Recipe, Rule, Scheme
 from janus_edge.schema import from_dict, to_dict
 
 #: The heads decide between thousands of codes or words; the nearest-code search is never an operand.
@@ -30,6 +30,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "int4-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT4_BLOCKS)),
 }
 
+#: Behind a recipe's name it asks for an int8 KV cache as well; alone for nothing else.
+INT8_CACHE = "int8-cache"
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -45,44 +48,61 @@ class Changes:
 def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -> Recipe:
     """A built-in recipe, or the one in the JSON file ``name`` (``write_recipe``'s), on a float type.
 
-    Raises InputError for a name that is unknown, a file that is no recipe, and changes that no rule
+    ``int8-cache`` leaves weights and layers' inputs in float and keeps keys and values as int8; a
+    built-in recipe with ``-int8-cache`` behind its name does both. Raises InputError for a name that is unknown, a file that is no recipe, and changes that no rule
     can take.
     """
-    if name in RULES:
-        rules = RULES[name]
+    plain, cache = _without_cache(name)
+    if plain in RULES:
+        rules = RULES[plain]
+    elif name == INT8_CACHE:
+        rules = ()
     elif name.endswith(".json"):
-        rules = _read(Path(name))
+        rules, cache = _read(Path(name))
         name = Path(name).stem
     else:
         raise InputError(
-            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, or a .json file with one"
+            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, each also with -{INT8_CACHE} "
+            f"behind it, {INT8_CACHE} alone, or a .json file with one"
         )
     try:
         changed = tuple(Rule(r.pattern, r.scheme and _changed(r.scheme, changes)) for r in rules)
     except ValueError as invalid:
         raise InputError(f"recipe '{name}': {invalid}") from invalid
-    return Recipe(name, float_type, changed)
+    return Recipe(name, float_type, changed, cache)
 
 
-def write_recipe(path: Path, rules: tuple[Rule, ...]) -> None:
-    """Write rules as JSON, for editing and for ``quantised_recipe``."""
-    path.write_text(json.dumps({"rules": to_dict(rules)}, indent=1) + "\n", "utf-8")
+def write_recipe(path: Path, rules: tuple[Rule, ...], cache: str = "float") -> None:
+    """Write rules, and how the KV cache is kept, as JSON, for editing and for ``quantised_recipe``."""
+    path.write_text(json.dumps(to_dict(_File(rules, cache)), indent=1) + "\n", "utf-8")
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     rules: tuple[Rule, ...]
+    cache: str = "float"
+
+    def __post_init__(self) -> None:
+        if self.cache not in CACHE_TYPES:
+            raise ValueError(f"cache must be float or int8, found {self.cache!r}")
 
 
-def _read(path: Path) -> tuple[Rule, ...]:
+def _without_cache(name: str) -> tuple[str, str]:
+    """The name of the rules, and the type of the KV cache that is asked for behind it."""
+    if name == INT8_CACHE or name.endswith(f"-{INT8_CACHE}"):
+        return name[: -len(INT8_CACHE) - 1], "int8"
+    return name, "float"
+
+
+def _read(path: Path) -> tuple[tuple[Rule, ...], str]:
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as unreadable:
         raise InputError(f"{path}: not a readable recipe ({unreadable})") from unreadable
-    rules = from_dict(_File, data, error=lambda why: InputError(f"{path}: {why}")).rules
-    if not any(rule.scheme for rule in rules):
+    found = from_dict(_File, data, error=lambda why: InputError(f"{path}: {why}"))
+    if found.cache == "float" and not any(rule.scheme for rule in found.rules):
         raise InputError(f"{path}: no rule has a scheme, so nothing would be quantised")
-    return rules
+    return found.rules, found.cache
 
 
 def _changed(scheme: Scheme, changes: Changes) -> Scheme:

@@ -1,4 +1,7 @@
-"""A backend that records what the quantisable nodes of every graph read while the real loop runs."""
+"""A backend that records what the quantisable nodes of every graph read while the real loop runs.
+
+Also what the language model writes into its KV cache, token by token.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from janus_edge.bundle import Bundle
+from janus_edge.calib.cache_updates import as_rows, cache_updates
 from janus_edge.calib.operands import load_graph, operands_of
 from janus_edge.calib.statistics import InputStatistics
 from janus_edge.errors import BackendError, InputError
@@ -51,15 +55,18 @@ class RecordingBackend:
         self.float_dtype = self._plain.float_dtype
         self.statistics: dict[str, Inputs] = {}
         for graph in Graph:
-            inputs = {o.input: o for o in operands_of(load_graph(bundle.graph(graph)).graph)}
-            if inputs:
-                self.statistics[graph.value] = {
-                    name: InputStatistics(
-                        o.channels, axis=o.axis, row_limit=row_limit, seed=seed,
-                        gram=gram and o.axis == -1,
-                    )
-                    for name, o in inputs.items()
-                }  # fmt: skip
+            model = load_graph(bundle.graph(graph)).graph
+            recorded = {  # of these the maxima alone are asked for
+                u.new: InputStatistics(u.heads * u.head_size, row_limit=1, seed=seed)
+                for u in cache_updates(model)
+            }
+            for o in operands_of(model):
+                recorded[o.input] = InputStatistics(
+                    o.channels, axis=o.axis, row_limit=row_limit, seed=seed,
+                    gram=gram and o.axis == -1,
+                )  # fmt: skip
+            if recorded:
+                self.statistics[graph.value] = recorded
         self._sessions: dict[Graph, Session] = {}
         self._recording = True
         self.steps = self.recorded_steps = 0
@@ -131,6 +138,7 @@ class _RecordingSession:
         self._given = [name for name in inputs if name in read]
         self._written = [name for name in inputs if name in written]
         self._made = [name for name in inputs if name not in read | written]
+        self._cached = {update.new for update in cache_updates(model.graph)}
         for name in self._made:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
         options = ort.SessionOptions()
@@ -180,7 +188,7 @@ class _RecordingSession:
 
     def _add(self, name: str, values: Array) -> None:
         try:
-            self._inputs[name].add(values)
+            self._inputs[name].add(as_rows(values) if name in self._cached else values)
         except InputError as wrong:
             raise InputError(f"graph '{self._graph.value}', tensor '{name}': {wrong}") from wrong
 

@@ -13,7 +13,9 @@ from janus_edge.engine_manifest import GraphBuild, Profile
 from janus_edge.engines.build import BuiltGraph, copy_file
 from janus_edge.engines.lowering import (
     group_query_attention,
+    integer_convolutions,
     joined_projections,
+    primitive_group_norm,
     skip_norm,
     unsigned_activations,
 )
@@ -33,8 +35,15 @@ LANGUAGE_MODEL = (
     Pass("skip_norm", skip_norm.rewrite),
 )
 
+#: The VQ graphs'. ONNX Runtime has no kernel for GroupNormalization and computes its definition, a
+#: dozen operators, which takes twice as long.
+VQ = (Pass("group_norm", primitive_group_norm.rewrite),)
+
 #: Behind these, in every graph of a recipe with int8 inputs; which nodes have them is its rules'.
-INT8_INPUTS = (Pass("unsigned_activations", unsigned_activations.rewrite, expected=False),)
+INT8_INPUTS = (
+    Pass("unsigned_activations", unsigned_activations.rewrite, expected=False),
+    Pass("integer_convolutions", integer_convolutions.rewrite, expected=False),
+)
 
 
 class OrtCpu:
@@ -46,7 +55,9 @@ class OrtCpu:
 
     def passes(self, graph: Graph, recipe: Recipe) -> tuple[Pass, ...]:
         """The rewrites of ``graph`` in a bundle of ``recipe``, in order."""
-        own = LANGUAGE_MODEL if graph is Graph.LANGUAGE_MODEL else ()
+        own = {
+            Graph.LANGUAGE_MODEL: LANGUAGE_MODEL, Graph.VQ_ENCODER: VQ, Graph.VQ_DECODER: VQ,
+        }.get(graph, ())  # fmt: skip
         int8_inputs = any(rule.scheme and rule.scheme.inputs for rule in recipe.rules)
         return (*own, *(INT8_INPUTS if int8_inputs else ()))
 

@@ -25,6 +25,7 @@ from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
+from janus_edge.weight_streaming import OPTION, parse_budget
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ class TensorRTTarget:
     TensorRT-RTX builds for the compute capabilities that it is told (its usual ones, if none) and
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
     ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
-    networks as text. Raises InputError for a profile that a model of ``config`` does not take.
+    networks as text, ``weight_streaming`` a budget for the language model's weights on the GPU
+    (`janus_edge/weight_streaming.py`). Raises InputError for a profile that a model of ``config``
+    does not take, and for a budget that is none.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class TensorRTTarget:
         capabilities: Sequence[str] = (),
         timings: Path | None = None,
         dump: Path | None = None,
+        weight_streaming: str = "",
     ) -> None:
         self.name = name
+        self._streaming = parse_budget(weight_streaming) if weight_streaming else ""
         self._shapes = parse_profile(profile, config)
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
 
@@ -59,6 +64,11 @@ class TensorRTTarget:
     def profiles(self) -> tuple[Profile, ...]:
         """Of the language model: prefill and decode. The other graphs' shapes follow from these."""
         return self._shapes.manifest_entries()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The budget of weight streaming, where it was asked for."""
+        return {OPTION: self._streaming} if self._streaming else {}
 
     @property
     def compute_capability(self) -> str:
@@ -77,7 +87,7 @@ class TensorRTTarget:
         return found
 
     def check(self, bundle: Bundle) -> None:
-        """Raise EngineError for zero points, a TensorRT that is too old, or a missing GPU.
+        """Raise EngineError for zero points, an int8 cache, a TensorRT that is too old, or a missing GPU.
 
         Also InputError for a compute capability that cannot be built for, and DependencyError.
         """
@@ -86,6 +96,11 @@ class TensorRTTarget:
             raise EngineError(
                 f"{bundle.path}: its weights have zero points, which TensorRT does not take; quantise "
                 "the float bundle with --symmetric"
+            )
+        if bundle.manifest.recipe.cache != "float":
+            raise EngineError(
+                f"{bundle.path}: its KV cache is {bundle.manifest.recipe.cache}, which was never tried "
+                "with TensorRT; quantise the float bundle without -int8-cache"
             )
         self._check_version(self._tensorrt)
         self._shapes.check(bundle.manifest.config)
@@ -105,6 +120,8 @@ class TensorRTTarget:
                 folder / file,
                 capabilities=self._capabilities,
                 timing_cache=timings.read() if timings else None,
+                # the others are small
+                weight_streaming=bool(self._streaming) and graph is Graph.LANGUAGE_MODEL,
                 dump=self._dump and self._dump / f"{graph.value}.txt",
                 progress=row,
             )

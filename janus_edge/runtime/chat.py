@@ -91,7 +91,7 @@ class Chat:
     ) -> None:
         config = janus.bundle.manifest.config
         self._janus, self._system_prompt = janus, system_prompt
-        self._cache = KVCache(config.language, 1, capacity, janus.backend.float_dtype)
+        self._cache = KVCache.of(janus.backend, config.language, 1, capacity)
         self._pending: list[int] = []  # tokens said that are not in the cache yet
         self._turns = 0
 

@@ -52,7 +52,7 @@ def _hidden_states(janus: Janus, rows: NDArray[Any]) -> NDArray[Any]:
     """In chunks, as LanguageModel.prefill, but all hidden states are kept."""
     config, length = janus.bundle.manifest.config.language, rows.shape[1]
     capacity = planned_capacity(config, [length], 0)
-    cache = KVCache(config, len(rows), capacity, janus.backend.float_dtype)
+    cache = KVCache.of(janus.backend, config, len(rows), capacity)
     model = LanguageModel(janus.backend.session(Graph.LANGUAGE_MODEL))
     hidden = np.zeros(rows.shape, janus.backend.float_dtype)
     for start in range(0, length, PREFILL_CHUNK):

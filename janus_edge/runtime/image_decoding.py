@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from janus_edge.config import JanusConfig
 from janus_edge.errors import BackendError
 from janus_edge.graphs import Graph
-from janus_edge.noise import gumbel_rows
+from janus_edge.lazy_noise import DecidingNoise, GuidedScores
 from janus_edge.runtime.kv_cache import KVCache, planned_capacity
 from janus_edge.runtime.language_model import LanguageModel
 from janus_edge.runtime.session import Backend
@@ -45,25 +46,27 @@ class ImageDecoder:
 
     def __init__(self, config: JanusConfig, backend: Backend, request: ImageRequest) -> None:
         pictures, vocabulary = len(request.prompt_of), config.vq.codebook_size
-        self._request, self._position = request, 0
+        self._position = 0
         # the code of the last position is never fed back
         self._cache, hidden = prefill(config, backend, request, config.image_tokens - 1)
         self.logits = np.zeros((2 * pictures, vocabulary), backend.float_dtype)
-        self._noise = np.zeros((pictures, vocabulary), np.float32)
+        greedy = request.temperature == 0  # no noise, so dividing by 1 finds the same maximum
+        temperature = 1.0 if greedy else request.temperature
+        self._noise = DecidingNoise(request.seeds, request.indices, vocabulary)
+        self._scores = GuidedScores(pictures, vocabulary, request.guidance_scale, temperature)
         self.codes = np.zeros(pictures, np.int64)
         head = backend.session(Graph.IMAGE_HEAD)
         self._step = LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).plan(self._cache, 1)
         self._head = head.bind(
             {"hidden_states": self._step.hidden_states[:, 0]}, {"logits": self.logits}
         )
-        greedy = request.temperature == 0  # no noise, so dividing by 1 finds the same maximum
         self._greedy = greedy
         self._sample = backend.session(Graph.GUIDED_SAMPLER).bind(
             {
                 "logits": self.logits,
                 "guidance_scale": np.array(request.guidance_scale, np.float32),
-                "temperature": np.array(1.0 if greedy else request.temperature, np.float32),
-                "noise": self._noise,
+                "temperature": np.array(temperature, np.float32),
+                "noise": self._noise.noise,
             },
             {"image_codes": self.codes},
         )
@@ -91,12 +94,15 @@ class ImageDecoder:
         return self.codes
 
     def _draw(self) -> None:
-        request = self._request
-        if not self._greedy:
-            size = self._noise.shape[1]
-            gumbel_rows(request.seeds, request.indices, self._position, size, out=self._noise)
         self._head()
-        require_finite(self.logits, self._position + 1)
+        largest = require_finite(self.logits, self._position + 1)
+        if self._greedy:
+            pass
+        elif not self._noise.chooses:
+            self._noise.draw_all(self._position)
+        else:
+            error = self._scores.of(self.logits, largest)
+            self._noise.draw(self._position, self._scores.scores, error)
         self._sample()
         self._position += 1
 
@@ -125,13 +131,15 @@ def image_codes(
         yield decoder.step().copy()
 
 
-def require_finite(logits: NDArray[Any], step: int) -> None:
-    """Raise BackendError unless the image logits of step number ``step`` are finite."""
-    if not np.isfinite(logits).all():
+def require_finite(logits: NDArray[Any], step: int) -> float:
+    """The largest magnitude of image logits; raises BackendError unless those of ``step`` are finite."""
+    largest = max(-float(logits.min()), float(logits.max()))
+    if not math.isfinite(largest):
         raise BackendError(
             f"the image logits at step {step} are not finite: the model's values overflow this "
             "precision; export with --precision fp32"
         )
+    return largest
 
 
 def prefill(
@@ -147,7 +155,7 @@ def prefill(
     capacity = planned_capacity(config.language, lengths, new)
     own = list(request.prompt_of) == list(range(len(request.prompts)))
     first = capacity if own else planned_capacity(config.language, lengths, 0)
-    cache = KVCache(config.language, len(rows), first, backend.float_dtype)
+    cache = KVCache.of(backend, config.language, len(rows), first)
     hidden = LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).prefill(cache, rows)
     if own:
         return cache, hidden

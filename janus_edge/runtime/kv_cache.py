@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,6 +11,11 @@ from numpy.typing import DTypeLike
 from janus_edge.config import LanguageConfig
 from janus_edge.errors import CapacityError
 from janus_edge.graphs import cache_names
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from janus_edge.runtime.session import Backend
 
 #: Capacities are multiples of this, so that close lengths give equal shapes.
 BLOCK = 64
@@ -33,22 +38,48 @@ class CacheArray(np.ndarray[Any, np.dtype[Any]]):
     twin: Twin | None = None
 
 
+@runtime_checkable
+class HasCacheType(Protocol):
+    """A backend whose graphs keep keys and values in a type of their own, ``cache_dtype``."""
+
+    cache_dtype: np.dtype[Any]
+
+
+def cache_dtype(backend: Backend) -> np.dtype[Any]:
+    """The type of the keys and values of ``backend``: its float type unless it says otherwise."""
+    return backend.cache_dtype if isinstance(backend, HasCacheType) else backend.float_dtype
+
+
 class KVCache:
     """Keys and values of B rows, [B, kv_heads, C, D] each, and how far each row is filled.
 
     ``lengths`` [B] int64 is read by the graph as ``past_lengths`` and advanced by the caller;
-    what lies behind a row's length is never attended.
+    what lies behind a row's length is never attended. ``float_dtype`` is what the graph computes
+    in, which ``dtype`` (that of keys and values) is as well unless they are integers.
     """
 
-    def __init__(self, config: LanguageConfig, rows: int, capacity: int, dtype: DTypeLike) -> None:
+    def __init__(
+        self,
+        config: LanguageConfig,
+        rows: int,
+        capacity: int,
+        dtype: DTypeLike,
+        float_dtype: DTypeLike | None = None,
+    ) -> None:
         self.config = config
         self.capacity = capacity
+        self.float_dtype = np.dtype(dtype if float_dtype is None else float_dtype)
         shape = (rows, config.kv_heads, capacity, config.head_dim)
         # zeros: the system hands such pages out only when they are first written
         self.buffers: list[CacheArray] = [
             np.zeros(shape, dtype).view(CacheArray) for _ in range(2 * config.layers)
         ]
         self.lengths = np.zeros(rows, np.int64)
+
+    @classmethod
+    def of(cls, backend: Backend, config: LanguageConfig, rows: int, capacity: int) -> Self:
+        """An empty cache in the types that the graphs of ``backend`` take."""
+        return cls(config, rows, capacity, cache_dtype(backend), backend.float_dtype)
 
     @property
     def rows(self) -> int:
@@ -76,7 +107,7 @@ class KVCache:
     def fan_out(self, rows: Sequence[int], capacity: int) -> KVCache:
         """A new cache whose row i is this cache's row ``rows[i]``."""
         longest = int(self.lengths.max(initial=0))
-        copy = KVCache(self.config, len(rows), capacity, self.buffers[0].dtype)
+        copy = KVCache(self.config, len(rows), capacity, self.buffers[0].dtype, self.float_dtype)
         index = np.asarray(rows, np.intp)
         for source, target in zip(self.buffers, copy.buffers, strict=True):
             if source.twin is None:

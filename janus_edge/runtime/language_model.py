@@ -39,8 +39,7 @@ class LanguageModel:
     def plan(self, cache: KVCache, new: int) -> Step:
         """Buffers and bindings for ``new`` tokens per row on ``cache``."""
         shape = (cache.rows, new, cache.config.hidden_size)
-        dtype = cache.buffers[0].dtype
-        embeds, hidden = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        embeds, hidden = np.zeros(shape, cache.float_dtype), np.zeros(shape, cache.float_dtype)
         inputs = {"inputs_embeds": embeds, "past_lengths": cache.lengths, **cache.named("past")}
         outputs = {
             "hidden_states": hidden,
@@ -57,7 +56,7 @@ class LanguageModel:
         """
         counts = np.array([len(row) for row in rows])
         cache.check_room(int(counts.max()), what="the prompt")
-        last = np.zeros((len(rows), cache.config.hidden_size), cache.buffers[0].dtype)
+        last = np.zeros((len(rows), cache.config.hidden_size), cache.float_dtype)
         plans: dict[int, Step] = {}
         for start in range(0, int(counts.max()), PREFILL_CHUNK):
             new = min(PREFILL_CHUNK, int(counts.max()) - start)

@@ -62,6 +62,7 @@ def generation_plan(
     """
     prompt_lengths = list(prompt_lengths)
     config, itemsize = bundle.manifest.config, bundle.manifest.recipe.bytes_per_float
+    cached = bundle.manifest.recipe.bytes_per_cached
     new = config.image_tokens - 1
     planned_capacity(config.language, prompt_lengths, new)  # a window gives way, a picture does not
     new += min(window - 1, config.language.max_positions - max(prompt_lengths) - new)
@@ -76,7 +77,7 @@ def generation_plan(
             *_weights(bundle, graphs),
             MemoryItem(
                 f"KV cache, {rows} rows x {capacity} positions",
-                cache_bytes(config.language, rows, capacity, itemsize),
+                cache_bytes(config.language, rows, capacity, cached),
             ),
             *_prompt_cache(bundle, prompt_lengths, pictures),
             MemoryItem("logits", rows * window * vocabulary * itemsize),
@@ -91,10 +92,10 @@ def _prompt_cache(
     """The prompts' own rows, which are there until they are copied to several pictures."""
     if pictures == len(prompt_lengths):
         return ()
-    config, itemsize = bundle.manifest.config, bundle.manifest.recipe.bytes_per_float
+    config, cached = bundle.manifest.config, bundle.manifest.recipe.bytes_per_cached
     rows, capacity = 2 * len(prompt_lengths), planned_capacity(config.language, prompt_lengths, 0)
     what = f"prompts' cache, {rows} rows x {capacity} positions"
-    return (MemoryItem(what, cache_bytes(config.language, rows, capacity, itemsize)),)
+    return (MemoryItem(what, cache_bytes(config.language, rows, capacity, cached)),)
 
 
 def chat_plan(bundle: Bundle, capacity: int) -> MemoryPlan:
@@ -106,7 +107,7 @@ def chat_plan(bundle: Bundle, capacity: int) -> MemoryPlan:
             *_weights(bundle, graphs),
             MemoryItem(
                 f"KV cache, 1 row x {capacity} positions",
-                cache_bytes(config.language, 1, capacity, itemsize),
+                cache_bytes(config.language, 1, capacity, bundle.manifest.recipe.bytes_per_cached),
             ),
             MemoryItem("logits", config.language.vocab_size * itemsize),
         )

@@ -55,6 +55,7 @@ class ModelBytes:
 
     config: JanusConfig
     bytes_per_float: int
+    bytes_per_cached: int
     weights: Mapping[Graph, int]
     text_embeddings: int
     scratch: Mapping[Graph, int]
@@ -74,15 +75,16 @@ class ModelBytes:
             capacities = [profile.capacity.largest for profile in bundle.manifest.profiles]
             capacity = max(capacities, default=None)
         table = manifest.files[manifest.text_embeddings.file].size
-        itemsize = manifest.recipe.bytes_per_float
-        return cls(manifest.config, itemsize, weights, table, scratch, capacity)
+        floats, cached = manifest.recipe.bytes_per_float, manifest.recipe.bytes_per_cached
+        return cls(manifest.config, floats, cached, weights, table, scratch, capacity)
 
     @classmethod
     def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
         """Those of a bundle that is not at hand; raises InputError as `weight_bytes`."""
         weights = {graph: weight_bytes(graph, config, recipe) for graph in Graph}
-        itemsize, lm = recipe.bytes_per_float, config.language
-        return cls(config, itemsize, weights, lm.vocab_size * lm.hidden_size * itemsize, {})
+        floats, lm = recipe.bytes_per_float, config.language
+        table = lm.vocab_size * lm.hidden_size * floats
+        return cls(config, floats, recipe.bytes_per_cached, weights, table, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
 
 def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
     config, graphs = model.config, USES[use]
-    cache = cache_bytes(config.language, rows, capacity, model.bytes_per_float)
+    cache = cache_bytes(config.language, rows, capacity, model.bytes_per_cached)
     scratch = max(
         model.scratch.get(
             graph, scratch_bytes(graph, config, model.bytes_per_float, rows, capacity)

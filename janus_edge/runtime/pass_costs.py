@@ -55,7 +55,7 @@ def measured(bundle: Bundle, backend: Backend) -> dict[int, float]:
     config = bundle.manifest.config
     half = config.image_tokens // 2
     capacity = planned_capacity(config.language, [half], config.image_tokens - half + max(WIDTHS))
-    cache = KVCache(config.language, 2, capacity, backend.float_dtype)
+    cache = KVCache.of(backend, config.language, 2, capacity)
     cache.lengths[:] = half
     request = ImageRequest((), (), (), (), 5.0, 1.0)
     windows = {w: Window(config, backend, cache, w, request) for w in WIDTHS}

@@ -71,6 +71,8 @@ class OrtCpuBackend:
                 "export with --precision fp32 (or fp16) for this machine"
             )
         self.float_dtype: np.dtype[Any] = np.dtype(float_type)
+        cache = bundle.manifest.recipe.cache
+        self.cache_dtype = self.float_dtype if cache == "float" else np.dtype(cache)
 
     def session(self, graph: Graph) -> OrtSession:
         """The session of ``graph``, opened (and its files verified) at the first call."""

@@ -45,6 +45,9 @@ def test_cache() -> None:
     assert [p.name for p in past] == list(cache_names("past", 3))
     assert [p.name for p in present] == list(cache_names("present", 3))
     assert {p.shape for p in (*past, *present)} == {("B", 4, "C", 128)}
+    integers = signature(Graph.LANGUAGE_MODEL, CONFIG, "int8")
+    assert {p.dtype for p in (*integers.inputs[2:], *integers.outputs[2:])} == {"int8"}
+    assert (integers.inputs[:2], integers.outputs[:2]) == (ports.inputs[:2], ports.outputs[:2])
     names = ["x_key.0", "x_value.0", "x_key.1", "x_value.1"]
     assert list(cache_names("x", 2)) == names
 

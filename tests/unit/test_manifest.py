@@ -170,6 +170,16 @@ def test_other_ports(data: Data, graph: Graph, side: str, change: Callable[[Data
     assert_refused(data, f"graph '{graph.value}' has other inputs or outputs")
 
 
+def test_a_cache_of_another_type(data: Data) -> None:
+    """The cache's ports are of the type that the recipe says."""
+    data["recipe"]["cache"] = "int8"
+    assert_refused(data, "graph 'language_model' has other inputs or outputs")
+    entry = data["graphs"]["language_model"]
+    for port in (*entry["inputs"][2:], *entry["outputs"][2:]):
+        port["dtype"] = "int8"
+    assert Manifest.from_json(json.dumps(data)).recipe.bytes_per_cached == 1
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [("config.language.layers", 1), ("config.vq.codebook_size", 64), ("config.vision.patch_size", 16)],

@@ -6,7 +6,8 @@
 
 becomes ``GroupQueryAttention(q, k, v, past_key, past_value, seqlens_k, total, cos, sin)``, with
 ``seqlens_k = past_lengths + S - 1`` and ``total`` the longest row's length. Where q, k and v are the
-outputs of one Split, its input goes in packed. The operator writes the S new keys and values where
+outputs of one Split, its input goes in packed. An int8 cache (``cache_write.py``) goes in with its
+scales. The operator writes the S new keys and values where
 past and present are one buffer, and copies the past first where they are not.
 
 ONNX Runtime's CPU kernel (1.31) takes S > 1 new tokens behind a past in one row only ("batch_size
@@ -27,22 +28,15 @@ import numpy as np
 import onnx_ir as ir
 
 from janus_edge.engines.lowering import matching
+from janus_edge.engines.lowering.cache_write import CacheWrite, cache_write, float_scale
 from janus_edge.engines.lowering.matching import Unlike, check, known, producer
 from janus_edge.engines.lowering.passes import Outcome
+from janus_edge.engines.lowering.rotary_positions import Lengths, lengths_of, tables_of
 
 _BSNH_TO_BNSH = [0, 2, 1, 3]
 
 #: The CPU kernel refuses other head sizes when it rotates.
 _HEAD_MULTIPLE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _Lengths:
-    """``past`` [B] int64, ``total`` [B] = past + new, and ``new`` [], the number of new tokens."""
-
-    past: ir.Value
-    total: ir.Value
-    new: ir.Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +47,12 @@ class _Place:
     """
 
     inputs: tuple[ir.Value, ...]
-    past_key: ir.Value
-    past_value: ir.Value
+    key: CacheWrite
+    value: CacheWrite
     cos: ir.Value
     sin: ir.Value
-    lengths: _Lengths
-    attributes: dict[str, int | float]
+    lengths: Lengths
+    attributes: dict[str, int | float | str]
     nodes: tuple[ir.Node, ...]
     results: tuple[ir.Value, ir.Value, ir.Value]
 
@@ -75,7 +69,7 @@ class _Sizes:
 def rewrite(model: ir.Model) -> Outcome:
     """Every Attention on a cache that TensorScatter updates; others are left with the reason."""
     changed, left = 0, []
-    sizes: dict[_Lengths, _Sizes] = {}
+    sizes: dict[Lengths, _Sizes] = {}
     for node in [n for n in model.graph if matching.is_op(n, "Attention")]:
         try:
             place = _match(node)
@@ -99,29 +93,24 @@ def _match(attention: ir.Node) -> _Place:
     check(not used, "more than its first output is used")
     scale = attention.attributes.get_float("scale", None)
     matching.only_attributes(attention, {"is_causal": [1], "scale": [scale]})
-    query, present_key, present_value = map(known, attention.inputs[:3])
-    key_scatter, value_scatter = (
-        producer(present, "TensorScatter") for present in (present_key, present_value)
-    )
-    past_key, new_key, past = map(known, key_scatter.inputs)
-    past_value, new_value, past_again = map(known, value_scatter.inputs)
-    check(past is past_again, "keys and values are written at different places")
-    for scatter in (key_scatter, value_scatter):
-        matching.only_attributes(scatter, {"axis": [2, -2], "mode": ["linear"]})
+    query, cached_key, cached_value = map(known, attention.inputs[:3])
+    key, value = cache_write(cached_key), cache_write(cached_value)
+    check(key.at is value.at, "keys and values are written at different places")
+    check((key.scale is None) == (value.scale is None), "only keys or only values are quantised")
     query_rotary, key_rotary = (
         producer(query, "RotaryEmbedding"),
-        producer(new_key, "RotaryEmbedding"),
+        producer(key.new, "RotaryEmbedding"),
     )
-    lengths = _lengths(known(attention.inputs[6]), past)
-    cos, sin = _tables(query_rotary, key_rotary, lengths)
-    kv_heads, head_size = matching.size(past_key, 1), matching.size(past_key, 3)
+    lengths = lengths_of(known(attention.inputs[6]), key.at)
+    cos, sin = tables_of(query_rotary, key_rotary, lengths)
+    kv_heads, head_size = matching.size(key.past, 1), matching.size(key.past, 3)
     check(
         head_size % _HEAD_MULTIPLE == 0 and matching.size(cos, 1) == head_size // 2,
         f"heads of {head_size} are not a multiple of {_HEAD_MULTIPLE} that is rotated as a whole",
     )
     nodes, inputs = [], []
-    for value in (known(query_rotary.inputs[0]), known(key_rotary.inputs[0]), new_value):
-        transpose, reshape, flat = _split_heads(value, head_size)
+    for heads_first in (known(query_rotary.inputs[0]), known(key_rotary.inputs[0]), value.new):
+        transpose, reshape, flat = _split_heads(heads_first, head_size)
         nodes += [reshape, transpose]
         inputs.append(flat)
     heads = matching.size(inputs[0], 2) // head_size
@@ -138,66 +127,19 @@ def _match(attention: ir.Node) -> _Place:
         matching.rank(output) == 3 and matching.size(output, 2) == heads * head_size,
         f"{matching.named(output)} is not [B, S, heads * head size]",
     )
-    nodes += [query_rotary, key_rotary, key_scatter, value_scatter, attention, back, flatten]
-    results = (output, present_key, present_value)
+    nodes += [query_rotary, key_rotary, *key.nodes, *value.nodes, attention, back, flatten]
+    results = (output, key.present, value.present)
     packed = _packing(inputs)
     if packed:
         nodes, inputs = [packed, *nodes], [known(packed.inputs[0])]
     nodes = list(dict.fromkeys(nodes))  # one projection may serve as keys and values
     _check_closed(nodes, results)
-    attributes: dict[str, int | float] = {
+    attributes: dict[str, int | float | str] = {
         "num_heads": heads, "kv_num_heads": kv_heads, "do_rotary": 1,
     }  # fmt: skip
     if scale is not None:
         attributes["scale"] = scale
-    return _Place(
-        tuple(inputs), past_key, past_value, cos, sin, lengths, attributes, tuple(nodes), results
-    )
-
-
-def _lengths(total: ir.Value, past: ir.Value) -> _Lengths:
-    """``total`` as past + a scalar number of new tokens."""
-    operands = [known(i) for i in producer(total, "Add").inputs]
-    check(
-        past in operands,
-        f"{matching.named(total)} is not {matching.named(past)} and the new tokens",
-    )
-    new = operands[1 - operands.index(past)]
-    check(matching.rank(new) == 0, f"{matching.named(new)} is not one number of new tokens")
-    return _Lengths(past, total, new)
-
-
-def _tables(query: ir.Node, key: ir.Node, lengths: _Lengths) -> tuple[ir.Value, ir.Value]:
-    """The cosines and sines of both rotations, which are at past + arange(new)."""
-    check(
-        list(query.inputs[1:]) == list(key.inputs[1:]), "queries and keys are rotated differently"
-    )
-    check(len(query.inputs) == 4, "a rotation has no positions")
-    for node in (query, key):
-        matching.only_attributes(
-            node, {"interleaved": [0], "num_heads": [0], "rotary_embedding_dim": [0]}
-        )
-    cos, sin, positions = map(known, query.inputs[1:])
-    check(
-        matching.rank(cos) == 2
-        and matching.stored(cos) is not None
-        and matching.stored(sin) is not None,
-        "the rotation's tables are not constants [positions, head size / 2]",
-    )
-    starts, steps = (known(i) for i in producer(positions, "Add").inputs)
-    if not matching.is_op(starts.producer(), "Unsqueeze"):
-        starts, steps = steps, starts
-    column, counted = producer(starts, "Unsqueeze"), producer(steps, "Range")
-    start, limit, delta = counted.inputs
-    check(
-        column.inputs[0] is lengths.past
-        and matching.is_constant(column.inputs[1], [1])
-        and matching.is_constant(start, 0)
-        and limit is lengths.new
-        and matching.is_constant(delta, 1),
-        f"{matching.named(positions)} is not {matching.named(lengths.past)} + arange(new tokens)",
-    )
-    return cos, sin
+    return _Place(tuple(inputs), key, value, cos, sin, lengths, attributes, tuple(nodes), results)
 
 
 def _split_heads(value: ir.Value, head_size: int) -> tuple[ir.Node, ir.Node, ir.Value]:
@@ -266,13 +208,25 @@ def _add_sizes(graph: ir.Graph, place: _Place) -> _Sizes:
     return made
 
 
+def _quantisation(
+    graph: ir.Graph, place: _Place
+) -> tuple[list[ir.Value | None], dict[str, int | float | str]]:
+    """The operator's inputs behind the rotation's tables, and attributes, for a cache of integers."""
+    if place.key.scale is None or place.value.scale is None:
+        return [], {}
+    scales = [float_scale(graph, scale) for scale in (place.key.scale, place.value.scale)]
+    kinds: dict[str, int | float | str] = {f"{which}_quant_type": "PER_CHANNEL" for which in "kv"}
+    return [None, None, None, *scales], {**kinds, "kv_cache_bit_width": 8}
+
+
 def _rewrite(graph: ir.Graph, place: _Place, sizes: _Sizes, name: str) -> None:
     query, key, value = (*place.inputs, None, None)[:3]
+    scales, quantisation = _quantisation(graph, place)
     fused = ir.node(
         "GroupQueryAttention",
-        [query, key, value, place.past_key, place.past_value, sizes.seqlens_k, sizes.total,
-         place.cos, place.sin],
-        place.attributes,
+        [query, key, value, place.key.past, place.value.past, sizes.seqlens_k, sizes.total,
+         place.cos, place.sin, *scales],
+        place.attributes | quantisation,
         domain=matching.MICROSOFT, name=f"{name}/GroupQueryAttention",
         outputs=[matching.take_over(r, f"{r.name}.fused") for r in place.results],
     )  # fmt: skip

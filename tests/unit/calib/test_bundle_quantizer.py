@@ -97,7 +97,7 @@ def test_failures_leave_nothing(tiny_bundle: Path, quantised: Path, tmp_path: Pa
         tmp_path / "partial.npz"
     )
     cases = [
-        (parent, int8, None, "needs to know the inputs of the layers: record them with"),
+        (parent, int8, None, "needs to know what its layers read and cache: record it with"),
         (parent, int8, tmp_path / "other.npz", "the calibration is of another bundle"),
         (parent, int8, tmp_path / "partial.npz", "has no input of"),
         (parent, quantised_recipe("int8", "float16"), other, "its graphs are float32"),

@@ -76,6 +76,27 @@ def test_a_recipe_in_a_file(tmp_path: Path) -> None:
     write_recipe(path, rules)
     recipe = quantised_recipe(str(path), "float32")
     assert recipe == Recipe("mine", "float32", rules)
+    write_recipe(path, (), "int8")
+    assert quantised_recipe(str(path), "float16") == Recipe("mine", "float16", (), "int8")
+
+
+@pytest.mark.parametrize("name", ["int8-cache", *(f"{name}-int8-cache" for name in RULES)])
+def test_int8_caches(name: str) -> None:
+    """A recipe's rules are those of its name without the cache; the cache alone has none."""
+    recipe = quantised_recipe(name, "float32")
+    plain = name.removesuffix("-int8-cache")
+    assert recipe.rules == (quantised_recipe(plain, "float32").rules if plain in RULES else ())
+    assert (recipe.name, recipe.cache, recipe.quantised) == (name, "int8", True)
+    assert (recipe.bytes_per_cached, recipe.bytes_per_float) == (1, 4)
+    with pytest.raises(InputError, match="unknown recipe 'int9-int8-cache'"):
+        quantised_recipe("int9-int8-cache", "float32")
+
+
+def test_caches_of_other_types() -> None:
+    """Float recipes keep floats in the cache; what is neither is refused."""
+    assert (Recipe("r", "float16").cache, Recipe("r", "float16").bytes_per_cached) == ("float", 2)
+    with pytest.raises(ValueError, match="cache must be float or int8, found 'int4'"):
+        Recipe("r", "float16", (), "int4")
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -84,6 +105,7 @@ def test_a_recipe_in_a_file(tmp_path: Path) -> None:
     ('{"rules": [{"pattern": "*", "scheme": {"weights": "int4"}}]}', "need a block above 0"),
     ('{"rules": [{"pattern": "*", "scheme": {"weights": "int8", "blocks": 32}}]}', "unknown key"),
     ('{"rules": [{"pattern": "*", "scheme": null}]}', "nothing would be quantised"),
+    ('{"rules": [], "cache": "int4"}', "cache must be float or int8"),
 ])  # fmt: skip
 def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.json"

@@ -24,6 +24,7 @@ from janus_edge.errors import DependencyError, EngineError, LoweringError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
 from janus_edge.runtime.pipeline import Janus
+from tests.unit.int8_cache import int8_cache_bundle
 
 
 def rename_nodes(model: ir.Model) -> Outcome:
@@ -116,13 +117,15 @@ def test_a_mistake_in_a_pass(
 WEIGHTS = Recipe("w", "float32", (Rule("language_model/*", Scheme("int8", 32)), Rule("*", None)))
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8 weights"])
+@pytest.fixture(scope="module", params=["fp32", "int8 weights", "int8-cache"])
 def bundle(
     request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     if request.param == "fp32":
         return tiny_bundle
     path = tmp_path_factory.mktemp("quantised") / "tiny"
+    if request.param == "int8-cache":
+        return int8_cache_bundle(tiny_bundle, path.parent)
     return quantise_bundle(Bundle.open(tiny_bundle), path, WEIGHTS)[0].path
 
 
@@ -146,17 +149,18 @@ def test_an_engine_computes_what_its_bundle_does(bundle: Path, tmp_path: Path) -
 
 
 def test_passes_by_recipe() -> None:
-    """The language model's in any precision; unsigned activations where inputs are int8."""
+    """Each graph's own in any precision; integers where inputs are int8."""
     names = {
         graph: [p.name for p in OrtCpu().passes(graph, RECIPES["fp16"])]
-        for graph in (Graph.LANGUAGE_MODEL, Graph.VQ_DECODER)
+        for graph in (Graph.LANGUAGE_MODEL, Graph.VQ_DECODER, Graph.TEXT_HEAD)
     }
-    assert names[Graph.VQ_DECODER] == []
+    assert names[Graph.TEXT_HEAD] == []
+    assert names[Graph.VQ_DECODER] == ["group_norm"]
     assert "group_query_attention" in names[Graph.LANGUAGE_MODEL]
     int8 = Recipe("r", "float32", (Rule("vq_*", None), Rule("*", Scheme("int8", inputs="maximum"))))
     for graph, before in names.items():
         found = [p.name for p in OrtCpu().passes(graph, int8)]
-        assert found == [*before, "unsigned_activations"]
+        assert found == [*before, "unsigned_activations", "integer_convolutions"]
         assert [p.name for p in OrtCpu().passes(graph, WEIGHTS)] == before
 
 

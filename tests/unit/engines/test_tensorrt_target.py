@@ -26,7 +26,7 @@ from janus_edge.engines.cache import EngineCache
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
 from janus_edge.errors import EngineError, InputError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, signature
 from janus_edge.recipe import Recipe, Rule, Scheme
 from tests.unit.cli.conftest import Run
 from tests.unit.engines.tensorrt.fakes import PLAN, fake_tensorrt
@@ -147,6 +147,22 @@ def test_what_is_another_engine(tiny_bundle: Path, tmp_path: Path, machine: Any)
     assert cached("g")
 
 
+def test_weight_streaming(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
+    """Asked of the language model alone, recorded, told by the command that builds it again, and
+    another engine to the cache; without it there is no trace of it."""
+    cache = EngineCache(tmp_path / "cache")
+    made = build(tiny_bundle, tmp_path / "e", cache=cache, weight_streaming="2k")
+    asked = ["WEIGHT_STREAMING" in options.flags for options in machine.made]
+    assert asked == [graph is Graph.LANGUAGE_MODEL for graph in Graph]
+    assert Engine.open(tmp_path / "e").manifest.options == {"weight-streaming": "2048"}
+    assert "--weight-streaming 2048 --force" in made.engine.rebuild_command
+    plain = build(tiny_bundle, tmp_path / "f", cache=cache)
+    assert not plain.cached
+    assert plain.engine.manifest.options == {}
+    assert "--weight-streaming" not in plain.engine.rebuild_command
+    assert build(tiny_bundle, tmp_path / "g", cache=cache, weight_streaming="2048").cached
+
+
 def test_without_a_driver(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, janus_edge: Run
 ) -> None:
@@ -192,6 +208,22 @@ def test_zero_points(tiny_bundle: Path, name: str) -> None:
     """TensorRT's weights are symmetric: refused before anything is imported or built."""
     with pytest.raises(EngineError, match=r"zero points, .* quantise the float bundle with --symm"):
         refused(tiny_bundle, ASYMMETRIC, name)
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3"])
+def test_int8_caches(tiny_bundle: Path, name: str) -> None:
+    """Never tried with TensorRT: refused before anything is imported or built."""
+    opened = Bundle.open(tiny_bundle)
+    manifest, name_of_graph = opened.manifest, Graph.LANGUAGE_MODEL.value
+    ports = signature(Graph.LANGUAGE_MODEL, manifest.config, "int8")
+    entry = replace(manifest.graphs[name_of_graph], inputs=ports.inputs, outputs=ports.outputs)
+    opened.manifest = replace(
+        manifest,
+        recipe=Recipe("r", "float32", (), "int8"),
+        graphs={**manifest.graphs, name_of_graph: entry},
+    )
+    with pytest.raises(EngineError, match=r"KV cache is int8, .* without -int8-cache"):
+        target(name, manifest.config).check(opened)
 
 
 def test_a_failed_build_leaves_nothing(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
@@ -278,6 +310,16 @@ def test_rebuilding_for_another_gpu(tiny_bundle: Path, tmp_path: Path, machine: 
             "from 1 to 1024, the model",
         ),
         (["--target", "ort-cpu", "--profile", "rows=2"], 2, "--profile is for TensorRT"),
+        (
+            ["--target", "ort-cpu", "--weight-streaming", "auto"],
+            2,
+            "--weight-streaming is for Tens",
+        ),
+        (
+            ["--target", "tensorrt", "--weight-streaming", "half"],
+            2,
+            "like 512M or 2G, or auto; fou",
+        ),
     ],
 )
 def test_what_is_refused(

@@ -173,13 +173,24 @@ def test_teacher_forcing() -> None:
     np.testing.assert_array_equal(decoder.hidden_states[0], hidden_of(row)[-1])
 
 
+@pytest.mark.parametrize("few", [0, 10**9])
+def test_noise_that_is_chosen_or_whole(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """The same codes, whether all noise is computed or what can decide."""
+    monkeypatch.setattr("janus_edge.lazy_noise._FEW", few)
+    for scale, temperature in ((5.0, 1.0), (1.0, 0.3), (3.0, 50.0)):
+        found = drawn(request([7, 9], [0, 1, 1], [3, 4, 5], [0, 2, 1], scale, temperature))
+        assert found[0].tolist() == plain_codes(7, 3, 0, scale, temperature)
+        assert found[2].tolist() == plain_codes(9, 5, 1, scale, temperature)
+
+
 def test_temperature_zero_needs_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Greedy takes the argmax of the guided logits, draws no noise, and ignores the seed."""
 
     def none(*_: object, **__: object) -> None:
         raise AssertionError("noise was drawn")
 
-    monkeypatch.setattr("janus_edge.runtime.image_decoding.gumbel_rows", none)
+    for name in ("draw", "draw_all"):
+        monkeypatch.setattr(f"janus_edge.runtime.image_decoding.DecidingNoise.{name}", none)
     greedy = drawn(request([7], [0], [0], [0], 5.0, 0.0))
     assert greedy[0].tolist() == plain_codes(7, 0, 0, 5.0, 0.0)
     assert greedy.tolist() == drawn(request([7], [0], [99], [4], 5.0, 0.0)).tolist()

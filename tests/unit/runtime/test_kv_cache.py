@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from janus_edge.config import LanguageConfig
 from janus_edge.errors import CapacityError
 from janus_edge.runtime.kv_cache import BLOCK, KVCache, cache_bytes, planned_capacity
+from tests.unit.runtime.fakes import FakeBackend
 
 LM = LanguageConfig(12, 3, 6, 2, 8, vocab_size=10, max_positions=1000)
 
@@ -35,6 +36,20 @@ def test_shapes_and_names() -> None:
     assert cache.rows == 4
     assert cache.lengths.tolist() == [0, 0, 0, 0]
     assert cache.nbytes == cache_bytes(LM, 4, 64, 2) == 6 * 4 * 2 * 64 * 2 * 2
+
+
+def test_a_cache_for_a_backend() -> None:
+    """Keys and values in the backend's cache type, which is its float type unless it has another;
+    copies keep both."""
+    floats = FakeBackend(np.float16)
+    cache = KVCache.of(floats, LM, 2, 64)
+    assert {b.dtype for b in cache.buffers} == {cache.float_dtype} == {np.dtype(np.float16)}
+    integers = FakeBackend(np.float32)
+    integers.cache_dtype = np.dtype(np.int8)  # type: ignore[attr-defined]
+    for cache in (made := KVCache.of(integers, LM, 2, 64), made.fan_out([1, 1, 0], 128)):
+        assert {b.dtype for b in cache.buffers} == {np.dtype(np.int8)}
+        assert cache.float_dtype == np.float32
+    assert made.nbytes == cache_bytes(LM, 2, 64, 1)
 
 
 def test_room_is_that_of_the_longest_row() -> None:

@@ -27,6 +27,10 @@ from export_memory import folder_bytes, run
 from machine import describe
 
 from janus_edge.atomic_file import written_aside
+from janus_edge.runtime.bundle_parity import compare_bundles
+from janus_edge.runtime.measuring_options import MeasuringOptions
+from janus_edge.runtime.pipeline import Janus
+from janus_edge.schema import to_dict
 
 JANUS_EDGE = [sys.executable, "-m", "janus_edge"]
 
@@ -61,7 +65,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("work/quantised-cost"))
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--only-quantise", action="store_true")
-    parser.add_argument("--parity-steps", type=int, default=16)
+    parser.add_argument("--parity-steps", type=int, default=8)
     parser.add_argument("--steps", type=int, default=24, help="codes that a round of bench draws")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, required=True)
@@ -104,7 +108,7 @@ def main() -> None:
 
 def _quantise(given: argparse.Namespace, name: str, calibration: Path, row: dict[str, Any]) -> None:
     target = _bundle(given, name)
-    if "quantise" not in row:
+    if "quantise" not in row or not target.exists():
         line = [*JANUS_EDGE, "quantize", str(given.bundle), str(target), "--force"]
         line += RECIPES[name].options
         if RECIPES[name].calibrated:
@@ -112,8 +116,17 @@ def _quantise(given: argparse.Namespace, name: str, calibration: Path, row: dict
         row["quantise"] = run(line)
         row["bytes"] = folder_bytes(target)
     if "parity" not in row and not given.only_quantise:
-        compared = ["parity", str(given.bundle), str(target), "--steps", str(given.parity_steps)]
-        row["parity"] = _json([*compared, "--prompt", "a red fox sitting in fresh snow", "--json"])
+        row["parity"] = _parity(given, target)
+
+
+def _parity(given: argparse.Namespace, target: Path) -> Any:
+    """One prompt's first codes, one short answer about the shipped photograph."""
+    options = MeasuringOptions(
+        prompts=("a red fox sitting in fresh snow",), steps=given.parity_steps, pictures=0,
+        questions=("What is in this picture?",), max_new_tokens=given.parity_steps, free_running=0,
+    )  # fmt: skip
+    with Janus.load(given.bundle) as reference, Janus.load(target) as candidate:
+        return to_dict(compare_bundles(reference, candidate, options))
 
 
 def _build(given: argparse.Namespace, name: str, row: dict[str, Any]) -> None:
@@ -145,10 +158,6 @@ def _bundle(given: argparse.Namespace, name: str) -> Path:
 
 def _engine(given: argparse.Namespace, name: str) -> Path:
     return Path(given.folder, name.replace(" ", "-") + "-ort-cpu")
-
-
-def _json(line: list[str]) -> Any:
-    return json.loads(_run(line))
 
 
 def _run(line: list[str]) -> str:

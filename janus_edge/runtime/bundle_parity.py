@@ -99,8 +99,8 @@ def compare_bundles(
         progress("graph by graph", done, len(measured))
     forced = forced_divergence(reference, run, candidate, options, progress)
     free: Iterable[FreeRun] = ()
-    if forced.guided.finite:
-        count = min(options.free_running, len(options.prompts))
+    count = min(options.free_running, len(options.prompts))
+    if forced.guided.finite and count:
         codes = paint(candidate, options, count, "painting freely", progress)
         free = (FreeRun.of(p.prompt, p.codes, c) for p, c in zip(run.painted, codes, strict=False))
     theirs, ours = reference.bundle.manifest, candidate.bundle.manifest

@@ -212,6 +212,17 @@ def test_bars(compare: Compare, copied_bundle: Path) -> None:
     assert f"{found.forced.guided.top1:.1%}, below 100.0%" in top1
 
 
+def test_nothing_is_painted_freely(tiny_bundle: Path) -> None:
+    """``free_running`` 0 leaves that part out."""
+    options = MeasuringOptions(
+        prompts=("a cat",), steps=2, pictures=0, max_new_tokens=1, free_running=0
+    )
+    with Janus.load(tiny_bundle) as one, Janus.load(tiny_bundle) as other:
+        found = compare_bundles(one, other, options)
+    assert found.free_running == ()
+    assert found.forced.guided.rows == 2
+
+
 def test_fewer_steps_and_own_images(compare: Compare, tiny_bundle: Path) -> None:
     """``steps`` shortens the painting; images that are given are the only ones."""
     image = Image.radial_gradient("L").convert("RGB")

@@ -51,9 +51,9 @@ def plot(variants: dict[str, Row], target: Path) -> None:
     if not measured:
         raise SystemExit("no variant was compared with its float parent")
     mpl.rcParams.update({"font.size": 9, "svg.hashsalt": "quantization"})
-    heights = [5.8, 0.3 * len(scored) + 0.8][: 2 if scored else 1]
+    heights = [10.5, 0.3 * len(scored) + 0.8][: 2 if scored else 1]
     figure, all_axes = plt.subplots(
-        len(heights), figsize=(8.6, sum(heights)), dpi=_DPI, height_ratios=heights, layout="constrained",
+        len(heights), figsize=(11, sum(heights)), dpi=_DPI, height_ratios=heights, layout="constrained",
         squeeze=False,
     )  # fmt: skip
     makers = {_maker(name) for name in measured}

@@ -98,7 +98,7 @@ def main() -> None:
             steps = [one["step_ms"] for one in row["rounds"]]
             row["step_ms"] = {"median": median(steps), "min": min(steps), "max": max(steps)}
             row["peak_resident_bytes"] = max(one["peak_resident_bytes"] for one in row["rounds"])
-    first = variants["float"]["rounds"]
+    first = variants["float"].get("rounds", [])
     for row in variants.values():
         if row.get("rounds"):
             pairs = zip(first, row["rounds"], strict=False)

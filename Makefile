@@ -1,13 +1,22 @@
 # Two commands on a fresh machine with Python 3.11 or newer:
 #   make demo    the whole path on the miniature Janus that is shipped
 #   make test    lint, types and tests
+# and one on a machine with an NVIDIA GPU, where there is no network with a folder from gpu-wheels:
+#   make gpu-check [WHEELS=folder]
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types unit clean
+# for gpu-check: the extras whose wheels are prepared, and the other machine's Python if another
+GPU_EXTRAS ?= cpu,engines,rtx
+GPU_PYTHON ?=
+GPU_MACHINE ?= x86_64
+GPU_VENV ?= build/gpu-check
+WHEELS ?=
+
+.PHONY: demo test lint types unit gpu-check gpu-wheels clean
 
 demo: $(VENV)/.export
 	$(BIN)/janus-edge demo
@@ -23,6 +32,23 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
+
+ifeq ($(WHEELS),)
+gpu-check: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.gpu_check $(GPU_ARGS)
+else
+gpu-check: $(GPU_VENV)/.ready
+	$(GPU_VENV)/bin/python -m benchmarks.gpu_check --prepared $(WHEELS) $(GPU_ARGS)
+endif
+
+$(GPU_VENV)/.ready: $(WHEELS)/requirements.txt
+	$(PYTHON) -m benchmarks.gpu_check.environment $(GPU_VENV) $(WHEELS)
+	touch $@
+
+gpu-wheels: $(VENV)/.export
+	test -n "$(WHEELS)" || { echo "name a folder: make gpu-wheels WHEELS=folder"; exit 2; }
+	$(BIN)/python -m benchmarks.gpu_check.prepare $(WHEELS) --extras $(GPU_EXTRAS) \
+		$(if $(GPU_PYTHON),--python-version $(GPU_PYTHON) --machine $(GPU_MACHINE))
 
 # torch goes first and by its exact version, so that no later requirement chooses another build; where
 # the package index has a CPU build (200 MB instead of gigabytes with CUDA), name it: make TORCH=...

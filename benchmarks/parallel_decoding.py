@@ -3,11 +3,15 @@
     python benchmarks/parallel_decoding.py exact  work/miniature --output benchmarks/results/parallel-exact.json
     python benchmarks/parallel_decoding.py passes work/miniature --output benchmarks/results/parallel-passes.json
     python benchmarks/parallel_decoding.py time   work/miniature --output benchmarks/results/parallel-time.json
+    python benchmarks/parallel_decoding.py cost   work/janus-1b  --output benchmarks/results/parallel-cost.json
 
 Prompts are those of `janus-edge evaluate`, its categories in turn. ``exact`` paints every prompt in both ways
 at several settings and tells of every picture that differs where, and by how much its two leading
 scores differed there. ``passes`` compares guesses, widths and settings. ``time`` paints single pictures
-in both ways, in turns. Further BUNDLEs are recipes of the first: all three are told for each.
+in both ways, in turns. Further BUNDLEs are recipes of the first: all three are told for each. ``cost``
+measures a pass over several widths, in turns, of all BUNDLEs and engines. ``tables`` and ``rejection`` are
+experiments that led to no code: guesses from counts, and drawing from the distribution (see
+parallel_tables.py and parallel_rejection.py). `plot_parallel.py` draws what was written.
 """
 
 from __future__ import annotations
@@ -17,133 +21,49 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import describe
+from parallel_costs import CLOCKS, cost
+from parallel_exactness import exact
+from parallel_rejection import rejection
+from parallel_runs import SOURCES, parallel, requests, settings, texts, told
+from parallel_tables import tables
 
 from janus_edge.atomic_file import written_aside
-from janus_edge.noise import gumbel
-from janus_edge.runtime.guesses import GUESSES, Guess
-from janus_edge.runtime.image_decoding import ImageDecoder, ImageRequest, image_codes
-from janus_edge.runtime.parallel_decoding import ParallelDecoder
+from janus_edge.runtime.guesses import GUESSES
 from janus_edge.runtime.pipeline import Janus
-from janus_edge.shapes.prompts import CATEGORIES, prompts
-
-#: Pictures painted at once: more fill the memory, fewer take longer.
-BATCH = 16
-
-
-def texts(count: int) -> list[str]:
-    each = -(-count // len(CATEGORIES))
-    rows = zip(*(prompts(c, each, 1234) for c in CATEGORIES), strict=True)
-    return [prompt.text for row in rows for prompt in row][:count]
-
-
-def requests(janus: Janus, count: int, scale: float, temperature: float) -> Iterator[ImageRequest]:
-    """``count`` pictures in batches, each with a seed of its own."""
-    for begin in range(0, count, BATCH):
-        part = texts(count)[begin : begin + BATCH]
-        rows = [janus.guidance_rows(text) for text in part]
-        places = range(len(part))
-        seeds = [begin + place for place in places]
-        yield ImageRequest(rows, places, seeds, [0] * len(part), scale, temperature)
-
-
-def sequential(janus: Janus, request: ImageRequest) -> np.ndarray:
-    config = janus.bundle.manifest.config
-    return np.stack(list(image_codes(config, janus.backend, request)), axis=1)
-
-
-def parallel(
-    janus: Janus, request: ImageRequest, width: int, guess: Guess
-) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [P, T] and the passes that each picture took [P]."""
-    config = janus.bundle.manifest.config
-    decoder = ParallelDecoder(config, janus.backend, request, width, guess=guess)
-    passes = np.zeros(len(request.seeds), int)
-    while not decoder.finished:
-        passes += decoder.advance() > 0
-    return decoder.drawn, passes
-
-
-def exact(janus: Janus, given: argparse.Namespace) -> dict[str, Any]:
-    rows = []
-    for scale, temperature in product(given.guidance, given.temperature):
-        differing, count = [], 0
-        for request in requests(janus, given.pictures, scale, temperature):
-            wanted = sequential(janus, request)
-            found, _ = parallel(janus, request, given.width[-1], GUESSES[given.guess])
-            count += len(wanted)
-            for picture in np.flatnonzero((found != wanted).any(1)).tolist():
-                place = int(np.argmax(found[picture] != wanted[picture]))
-                gap = leading_gap(janus, request, picture, wanted[picture], place)
-                differing.append({"position": place, "gap": gap})
-        rows.append(
-            {"guidance": scale, "temperature": temperature, "pictures": count, "differ": differing}
-        )
-        print(scale, temperature, count, len(differing), file=sys.stderr)
-    return {"width": given.width[-1], "guess": given.guess, "settings": rows}
-
-
-def leading_gap(
-    janus: Janus, request: ImageRequest, picture: int, codes: np.ndarray, place: int
-) -> float:
-    """The difference of the two best scores, noise included, at one place of a picture."""
-    config = janus.bundle.manifest.config
-    alone = ImageRequest(
-        [request.prompts[picture]], [0], [request.seeds[picture]], [request.indices[picture]],
-        request.guidance_scale, request.temperature,
-    )  # fmt: skip
-    decoder = ImageDecoder(config, janus.backend, alone)
-    decoder.first()
-    for code in codes[:place]:
-        decoder.codes[0] = code
-        decoder.step()
-    cond, uncond = decoder.logits.astype(np.float32)
-    scores = uncond + np.float32(request.guidance_scale) * (cond - uncond)
-    if request.temperature:
-        scores = scores / np.float32(request.temperature)
-        scores += gumbel(request.seeds[picture], request.indices[picture], place, len(scores))
-    low, high = np.sort(scores)[-2:]
-    return float(high - low)
 
 
 def passes(janus: Janus, given: argparse.Namespace) -> dict[str, Any]:
+    """Passes of each guess at each width and setting."""
     rows = []
     total = janus.bundle.manifest.config.image_tokens
-    for name, width, scale, temperature in product(
-        given.guesses, given.width, given.guidance, given.temperature
+    for name, source, width, (scale, temperature) in product(
+        given.guesses, given.sources, given.width, [*settings(given)]
     ):
-        found = [
-            parallel(janus, request, width, GUESSES[name])[1]
-            for request in requests(janus, given.pictures, scale, temperature)
-        ]
-        each = np.concatenate(found)
-        rows.append(
-            {
-                "guess": name,
-                "width": width,
-                "guidance": scale,
-                "temperature": temperature,
-                "pictures": len(each),
-                "mean_passes": float(each.mean()),
-                "median_passes": float(np.median(each)),
-                "most_passes": int(each.max()),
-                "fewer": float((total - 1) / each.mean()),
-            }
+        each = np.concatenate(
+            [
+                parallel(janus, request, width, GUESSES[name], source)[1]
+                for request in requests(janus, given.pictures, scale, temperature)
+            ]
         )
-        print(name, width, scale, temperature, round(rows[-1]["fewer"], 2), file=sys.stderr)
+        row = told(
+            each, total, guess=name, source=source, width=width, guidance=scale, temperature=temperature,
+        )  # fmt: skip
+        rows.append(row)
+        print(name, source, width, scale, temperature, round(row["fewer"], 2), file=sys.stderr)
     return {"sequential_passes": total - 1, "settings": rows}
 
 
 def seconds(janus: Janus, given: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of whole pictures, painted one by one in all ways in turn."""
     ways: list[Any] = ["off", *given.width, "auto"]
     rows = []
-    for scale, temperature in product(given.guidance, given.temperature):
+    for scale, temperature in settings(given):
         taken: dict[Any, list[float]] = {way: [] for way in ways}
         ran: dict[Any, list[int]] = {way: [] for way in ways}
         janus.generate("a warm-up", guidance_scale=scale, parallel="auto")
@@ -161,37 +81,61 @@ def seconds(janus: Janus, given: argparse.Namespace) -> dict[str, Any]:
                 "ways": {
                     str(way): {
                         "median_seconds": statistics.median(taken[way]),
+                        "mean_seconds": statistics.mean(taken[way]),
                         "median_passes": statistics.median(ran[way]),
+                        "mean_passes": statistics.mean(ran[way]),
                         "median_speedup": statistics.median(
                             [a / b for a, b in zip(taken["off"], taken[way], strict=True)]
                         ),
+                        # of all pictures one after the other
+                        "speedup": sum(taken["off"]) / sum(taken[way]),
                     }
                     for way in ways
                 },
             }
         )
         print(json.dumps(rows[-1]), file=sys.stderr)
-    return {"settings": rows}
+    return {"precision": janus.bundle.manifest.recipe.name, "settings": rows}
+
+
+RUNS = {
+    "exact": exact, "passes": passes, "time": seconds, "tables": tables, "rejection": rejection,
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["exact", "passes", "time"])
+    parser.add_argument("what", choices=[*RUNS, "cost"])
     parser.add_argument("bundles", nargs="+", type=Path)
     parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--width", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--guidance", type=float, nargs="+", default=[5.0])
     parser.add_argument("--temperature", type=float, nargs="+", default=[1.0])
     parser.add_argument("--guesses", nargs="+", choices=GUESSES, default=[*GUESSES])
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=["runtime"])
     parser.add_argument("--guess", choices=GUESSES, default="continued", help="of `exact`")
+    parser.add_argument("--counted", type=int, default=256, help="pictures of a table, of `tables`")
+    parser.add_argument("--encoded", type=int, default=4000, help="scenes of a table, of `tables`")
+    parser.add_argument("--repeats", type=int, default=15, help="passes of each width, of `cost`")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="of `cost`")
+    parser.add_argument("--prompt", type=int, default=20, help="tokens of the prompt, of `cost`")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    run = {"exact": exact, "passes": passes, "time": seconds}[given.what]
     found = {}
-    for path in given.bundles:
-        with Janus.load(path, threads=given.threads) as janus:
-            found[path.name] = run(janus, given)
+    if given.what == "cost":
+        found = cost(given.bundles, given)
+    else:
+        for path in given.bundles:
+            with Janus.load(path, threads=given.threads) as janus:
+                found[path.name] = RUNS[given.what](janus, given)
+            if given.output:  # after each: the next may take an hour
+                write(given, found)
+    write(given, found)
+
+
+def write(given: argparse.Namespace, found: dict[str, Any]) -> None:
+    """The report as far as it is, to the output or the screen."""
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     report = {
         "command": " ".join(["python", "benchmarks/parallel_decoding.py", *words]),

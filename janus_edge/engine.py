@@ -42,6 +42,8 @@ class Engine(Bundle):
         words = ["janus-edge", "build", built.bundle.path, str(self.path), "--target", built.target]
         if built.profiles:
             words += ["--profile", profile_option(built.profiles)]
+        for option, value in built.options.items():
+            words += [f"--{option}", value]
         if built.target in AHEAD_OF_TIME:
             for one in (compute_capability or "").replace(",", " ").split():
                 words += ["--compute-capability", one]

@@ -55,10 +55,13 @@ class Profile:
 def profile_option(profiles: Sequence[Profile]) -> str:
     """What `janus-edge build --profile` is to be given for engines of these ``profiles``.
 
-    The longest prefill's tells; where smallest sizes are above 1 they are not told.
+    The first one is the prefill's, the last the decoding's, and one in between a window's; where
+    smallest sizes are above 1 they are not told.
     """
-    prefill = max(profiles, key=lambda profile: profile.new_tokens.largest)
+    prefill, *between = profiles[:-1] or profiles
     sizes = {"rows": prefill.rows, "prefill": prefill.new_tokens}
+    for window in between:
+        sizes["window"] = window.new_tokens
     words = [f"{name}={size.typical}:{size.largest}" for name, size in sizes.items()]
     return ",".join([*words, f"capacity={prefill.capacity.largest}"])
 
@@ -102,7 +105,8 @@ class EngineManifest(Manifest):
     the inputs and outputs that a bundle's have; ``parity`` is empty, since a bundle's figures are of
     other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
     CPU, and names several, separated by commas, where an engine fits several GPUs. ``profiles`` are
-    empty for a target whose graphs take any shape.
+    empty for a target whose graphs take any shape. ``options`` are what else the engine was asked to
+    be, by the names of the command line's options without hyphens in front ('weight-streaming').
     """
 
     KIND: ClassVar[Kind] = ENGINE
@@ -115,6 +119,7 @@ class EngineManifest(Manifest):
     profiles: tuple[Profile, ...]
     builds: dict[str, GraphBuild]
     build_seconds: float
+    options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         Manifest.__post_init__(self)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 
@@ -19,6 +20,7 @@ from janus_edge.bench.sweeps import Sweeper
 from janus_edge.bundle import Bundle
 from janus_edge.engine import open_bundle_or_engine
 from janus_edge.engine_manifest import EngineManifest
+from janus_edge.runtime.generation import Parallel
 from janus_edge.runtime.image_processing import load_image
 from janus_edge.runtime.kv_cache import planned_capacity
 from janus_edge.runtime.memory import chat_plan
@@ -101,7 +103,11 @@ def _check(bundle: Bundle, options: Options) -> None:
     config = bundle.manifest.config
     with Janus.load(bundle.path, threads=options.threads, verify=False) as janus:
         if "image" in options.modes:
-            janus.generation_memory([options.prompt] * options.prompts, options.pictures).check()
+            janus.generation_memory(
+                [options.prompt] * options.prompts,
+                options.pictures,
+                cast(Parallel, options.parallel),
+            ).check()
         if "text" in options.modes:
             ids = question_ids(janus.tokenizer, options.question, 1, config.image_tokens)
             capacity = planned_capacity(config.language, [len(ids)], options.answer_tokens - 1)

@@ -95,6 +95,11 @@ def _warnings(first: Report, second: Report) -> Iterator[str]:
     for mode in first.modes:
         if mode in second.modes:
             yield from _other_work(mode, first.modes[mode], second.modes[mode])
+    if first.options.parallel != second.options.parallel:
+        yield (
+            f"the codes of a pass differ: {first.options.parallel} and {second.options.parallel} "
+            "(--parallel)"
+        )
     if first.options.threads != second.options.threads:
         yield f"the threads differ: {first.options.threads} and {second.options.threads}"
 

@@ -17,7 +17,7 @@ _LABELS = {
     "text_embedding": "embedding (host)", "host": "host: the loop", "step": "step", "outside": "outside the graphs",
     "painted_step": "step on the device",
     "pictures": "pictures of one prompt", "prompts": "prompts in a batch",
-    "prompt_length": "tokens of the prompt", "capacity": "positions of the cache",
+    "parallel": "codes of a pass", "prompt_length": "tokens of the prompt", "capacity": "positions of the cache",
 }  # fmt: skip
 
 
@@ -46,6 +46,15 @@ def work(mode: str, found: ModeReport) -> str:
     pictures = "1 picture" if found.pictures == 1 else f"{found.pictures} pictures"
     part = "whole" if found.whole else f"the first {found.steps} codes"
     return f"{pictures} ({part}), prompt of {found.prompt_tokens} tokens"
+
+
+def passes(found: ModeReport) -> str:
+    """The codes of a picture that a pass gains, of how many it looks at."""
+    if found.parallel is None:
+        return ""
+    widths = [*found.parallel.widths]
+    of = widths[0] if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+    return f"{digits(found.parallel.codes_per_pass)} of {of} codes"
 
 
 def energy(found: ModeReport) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from PIL import Image
 
@@ -16,7 +17,7 @@ from janus_edge.bench.energy import Energy, EnergyMeter
 from janus_edge.bench.options import Options
 from janus_edge.bench.process_memory import ReportsDeviceMemory, peak, reset_peak
 from janus_edge.bench.recorder import Binding, Recorder
-from janus_edge.bench.report import CurvePoint, Memory, ModeReport, Start
+from janus_edge.bench.report import CurvePoint, Memory, ModeReport, Passes, Start
 from janus_edge.bench.requests import Requests, Tick
 from janus_edge.bench.roofline import roofline
 from janus_edge.bench.timeline import (
@@ -31,6 +32,7 @@ from janus_edge.bench.weight_bytes import WeightBytes
 from janus_edge.bundle import Bundle
 from janus_edge.errors import BackendError
 from janus_edge.graphs import Graph
+from janus_edge.runtime.generation import Parallel
 from janus_edge.runtime.pipeline import Janus
 
 #: Called with what is done, how much of it, and how much there is.
@@ -57,6 +59,7 @@ class Measured:
     codes: int  # of a whole picture
     whole: bool
     pictures: int
+    parallel: bool
     memory: Memory
     energy: Energy
     device_bandwidth: float | None
@@ -78,13 +81,17 @@ def requested_steps(options: Options, mode: str, image_tokens: int) -> int:
 
 
 def one_request(
-    requests: Requests, options: Options, mode: str, steps: int, image: Image.Image, tick: Tick
-) -> Timeline:
-    """A request of ``mode`` as the options ask for it."""
+    requests: Requests, options: Options, mode: str, steps: int, image: Image.Image, tick: Tick,
+    number: int = 0,
+) -> Timeline:  # fmt: skip
+    """Request number ``number`` of ``mode`` as the options ask for it."""
     if mode == "text":
         return requests.answer(options.question, [image], steps, None, tick)
+    parallel = cast(Parallel, options.parallel)
+    # passes depend on the picture, code by code all pictures cost the same
+    seed = options.seed + (0 if parallel == "off" else number)
     return requests.paint(
-        options.prompt, options.prompts, options.pictures, steps, options.seed, tick
+        options.prompt, options.prompts, options.pictures, steps, seed, tick, parallel
     )
 
 
@@ -99,14 +106,14 @@ def run_mode(
     begin = time.perf_counter()
     with Janus.load(bundle.path, threads=options.threads, verify=False) as janus:
         load = time.perf_counter() - begin
-        requests = Requests(janus, Recorder())
+        requests = Requests(janus, Recorder(), options.threads)
 
-        def ask() -> Timeline:
-            return one_request(requests, options, mode, steps, image, tick)
+        def ask(number: int) -> Timeline:
+            return one_request(requests, options, mode, steps, image, tick, number)
 
-        warming = [ask() for _ in range(options.warm_up)]
+        warming = [ask(options.repetitions + n) for n in range(options.warm_up)]
         with EnergyMeter() as meter:
-            measured = [ask() for _ in range(options.repetitions)]
+            measured = [ask(n) for n in range(options.repetitions)]
         first = (warming + measured)[0]
         decodes = [] if mode == "text" or whole else _decodes(requests, options)
         memory = Memory(peak(), not reset, _device_memory(janus))
@@ -120,6 +127,7 @@ def run_mode(
         codes=codes,
         whole=whole,
         pictures=options.pictures * options.prompts if mode == "image" else 1,
+        parallel=mode == "image" and options.parallel != "off",
         memory=memory,
         energy=meter.energy,
         device_bandwidth=bandwidth,
@@ -135,13 +143,16 @@ def mode_report(
     steps = [step for run in runs for step in run.steps]
     parts = _by_part(step.parts for step in steps)
     position = int(statistics.median(step.position for step in steps))
-    drawn = len(runs[0].steps) + 1
-    energy = measured.energy
+    drawn, energy = sum(run.drawn for run in runs), measured.energy
+    # a pass of one width is no pass of another: what they gain and take is told by their means
+    gained = (drawn - len(runs)) / len(steps)
+    step = statistics.mean(s.parts[TOTAL] for s in steps) / 1e9
+    code = step / gained if measured.parallel else parts[TOTAL].median
     return ModeReport(
         prompt_tokens=runs[0].prompt_tokens,
         rows=binding.rows,
         pictures=pictures,
-        steps=drawn,
+        steps=runs[0].drawn,
         whole=measured.whole,
         capacity=binding.capacity,
         start=measured.start,
@@ -149,28 +160,38 @@ def mode_report(
         step=parts,
         host=_by_part(step.gaps for step in steps),
         outside_share=_share(parts[OUTSIDE].median, parts[TOTAL].median),
-        tokens_per_second=pictures / parts[TOTAL].median,
-        images_per_second=_images_per_second(measured, stages, parts[TOTAL]),
+        tokens_per_second=pictures / code,
+        images_per_second=_images_per_second(measured, stages, code),
         memory=measured.memory,
         energy=energy,
-        joules_per_token=(
-            None if energy.joules is None else energy.joules / (len(runs) * drawn * pictures)
-        ),
+        joules_per_token=(None if energy.joules is None else energy.joules / (drawn * pictures)),
         curve=_curve(runs),
         roofline=roofline(weights, binding, pictures, position, parts, bandwidth, cache_bytes),
+        parallel=_passes(runs, gained) if measured.parallel else None,
+    )
+
+
+def _passes(runs: Sequence[Timeline], gained: float) -> Passes:
+    widths = Counter(str(step.width) for run in runs for step in run.steps)
+    return Passes(
+        passes=tuple(len(run.steps) for run in runs),
+        codes=tuple(run.drawn for run in runs),
+        widths=dict(sorted(widths.items(), key=lambda item: int(item[0]))),
+        codes_per_pass=gained,
     )
 
 
 def _images_per_second(
-    measured: Measured, stages: dict[str, Distribution], step: Distribution
+    measured: Measured, stages: dict[str, Distribution], code: float
 ) -> float | None:
-    """Of whole pictures as measured; else from the medians of their stages; None for answers."""
+    """Of whole pictures as measured; else from the medians of their stages and the seconds of a code
+    of every picture; None for answers."""
     if measured.mode == "text":
         return None
     if measured.whole:
         return measured.pictures / stages[REQUEST].median
     decoding = measured.pictures * stages[Graph.VQ_DECODER.value].median
-    seconds = stages[FIRST].median + (measured.codes - 1) * step.median + decoding
+    seconds = stages[FIRST].median + (measured.codes - 1) * code + decoding
     return measured.pictures / seconds
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from janus_edge.errors import InputError
 from janus_edge.noise import check_seed
+from janus_edge.runtime.generation import check_parallel
+from janus_edge.runtime.parallel_decoding import MAX_WINDOW
 
 #: What a model does: paint, or answer.
 MODES = ("image", "text")
@@ -15,12 +17,13 @@ MODES = ("image", "text")
 SWEEPS: Mapping[str, tuple[str, ...]] = {
     "pictures": ("image",),
     "prompts": ("image",),
+    "parallel": ("image",),
     "prompt_length": ("image", "text"),
     "capacity": ("text",),
 }
 
-#: Most pictures of a prompt and most prompts of a batch.
-MOST = {"pictures": 16, "prompts": 16}
+#: Most pictures of a prompt, prompts of a batch, and codes of a pass.
+MOST = {"pictures": 16, "prompts": 16, "parallel": MAX_WINDOW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,12 @@ class Options:
     In image mode a request paints ``pictures`` of each of ``prompts`` equal prompts, ``steps`` codes
     of each (None: whole pictures); in text mode it asks ``question`` about one picture and takes
     ``answer_tokens``. ``sweeps`` are values by the names in SWEEPS; each point of them takes
-    ``sweep_steps`` codes or tokens. ``threads`` 0 is one per physical core. Raises InputError.
+    ``sweep_steps`` codes or tokens. ``threads`` 0 is one per physical core.
+
+    With ``parallel`` 'auto' or a number, pictures are painted several codes a pass: then a step is a
+    pass, ``steps`` codes are the least, and every request has a seed of its own, ``seed`` and those
+    behind it, for passes depend on the picture. A sweep paints code by code but for that of
+    ``parallel``. Raises InputError.
     """
 
     modes: tuple[str, ...] = MODES
@@ -40,6 +48,7 @@ class Options:
     answer_tokens: int = 64
     pictures: int = 1
     prompts: int = 1
+    parallel: str | int = "off"
     sweeps: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sweep_steps: int = 12
     threads: int = 0
@@ -58,8 +67,11 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise InputError(f"{name} must be at least {smallest}, found {value}")
+        check_parallel(self.parallel)
+        if self.parallel != "off" and "image" not in self.modes:
+            raise InputError("parallel: is for the mode image, which was left out")
         for name, most in MOST.items():
-            if getattr(self, name) > most:
+            if name != "parallel" and getattr(self, name) > most:
                 raise InputError(f"{name} must be at most {most}, found {getattr(self, name)}")
         check_seed(self.seed)
         for name, values in self.sweeps.items():

@@ -74,9 +74,11 @@ def _mode(mode: str, found: ModeReport) -> Iterator[Markup]:
     yield element("h2", _MODES[mode])
     yield element("p", labels.work(mode, found), class_="pale")
     noun = "a code of each picture" if mode == "image" else "a token"
+    if found.parallel:
+        noun = f"{labels.passes(found)} of each picture in the mean"
     rows = "1 row" if found.rows == 1 else f"{found.rows} rows"
     yield _card(
-        f"One step: {seconds(found.step[TOTAL].median)}",
+        f"One {'pass' if found.parallel else 'step'}: {seconds(found.step[TOTAL].median)}",
         f"Medians of a step of {rows} of the language model, which yields {noun}. Red is the loop "
         "itself.",
         step_bar(found.step),

@@ -62,14 +62,27 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Passes:
+    """Painting several codes a pass: passes of each request until ``codes`` of every picture were
+    known, of how many codes they were (by width, all requests together), and the codes of every
+    picture that a pass gained in the mean. The first code is the prompt's, and takes none."""
+
+    passes: tuple[int, ...]
+    codes: tuple[int, ...]
+    widths: dict[str, int]
+    codes_per_pass: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModeReport:
     """Painting, or answering.
 
     ``rows`` of the language model (two a picture), ``steps`` codes or tokens a request; ``whole``
     if these were all of a picture. ``stages`` are those of a request, ``step`` the parts of a step,
     ``host`` the loop's own time by the call that it precedes, ``outside_share`` the share of a step
-    in which no graph runs. ``tokens_per_second`` counts the codes of all pictures, over the median step. ``images_per_second`` is computed from the medians of
-    its stages unless ``whole``; None for answers.
+    in which no graph runs. ``tokens_per_second`` counts the codes of all pictures, over the median
+    step. ``images_per_second`` is computed from the medians of its stages unless ``whole``; None for
+    answers. With ``parallel`` a step is a pass, and means take the place of medians in these two.
     """
 
     prompt_tokens: int
@@ -90,11 +103,15 @@ class ModeReport:
     joules_per_token: float | None
     curve: tuple[CurvePoint, ...]
     roofline: Roofline
+    parallel: Passes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One value of a sweep; ``prompt_tokens`` and ``capacity`` are what came of it."""
+    """One value of a sweep; ``prompt_tokens`` and ``capacity`` are what came of it.
+
+    A step that is a pass gains ``codes_per_step`` of every picture in the mean.
+    """
 
     value: int
     rows: int
@@ -105,6 +122,7 @@ class SweepPoint:
     step: Distribution
     language_model: Distribution
     tokens_per_second: float
+    codes_per_step: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,14 +89,15 @@ def roofline(
     """Limits of the parts of ``step`` that read weights, and of all of it.
 
     ``pictures`` rows of a table of codes are taken, one for each row of ``binding`` of those inside
-    the language model. ``cache_bytes`` is the processor's last cache.
+    the language model, for each new code or token of ``binding``. ``cache_bytes`` is the processor's
+    last cache.
     """
     traffic = {}
     for name, found in weights.items():
         inside = name == LANGUAGE_MODEL
-        # the new token's keys and values are read with those before it
-        cache = binding.position_bytes * (position + 1) if inside else 0
-        rows = (binding.rows if inside else pictures) * found.row
+        # the new tokens' keys and values are read with those before them
+        cache = binding.position_bytes * (position + binding.new) if inside else 0
+        rows = (binding.rows if inside else pictures) * binding.new * found.row
         traffic[name] = Traffic(found.whole, cache, rows)
     traffic[TOTAL] = _sum(traffic.values())
     limits = {

@@ -15,6 +15,7 @@ from janus_edge.bench.requests import Requests, Tick
 from janus_edge.bench.timeline import LANGUAGE_MODEL, PREFILL, TOTAL, Timeline
 from janus_edge.bundle import Bundle
 from janus_edge.errors import InputError
+from janus_edge.runtime.generation import Parallel
 from janus_edge.runtime.memory import chat_plan, generation_plan
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.prompts import question_ids, text_to_image_ids
@@ -49,7 +50,7 @@ class Sweeper:
 
     def run(self, tick: Tick) -> Iterator[Sweep]:
         """Each sweep when it is done."""
-        requests = Requests(self._janus, Recorder())
+        requests = Requests(self._janus, Recorder(), self._options.threads)
         for name, mode in self.planned:
             points = tuple(
                 self._point(requests, name, mode, value, tick)
@@ -67,6 +68,12 @@ class Sweeper:
         binding = runs[0].binding
         assert binding is not None, "at least two steps were asked for"
         total = Distribution.of([parts[TOTAL] / 1e9 for parts in steps])
+        gained = sum(run.drawn - 1 for run in runs) / len(steps)
+        code = (
+            total.median
+            if gained == 1
+            else sum(p[TOTAL] for p in steps) / 1e9 / len(steps) / gained
+        )
         pictures = binding.rows // 2 if mode == "image" else 1
         return SweepPoint(
             value=value,
@@ -82,7 +89,8 @@ class Sweeper:
             language_model=Distribution.of(
                 [parts.get(LANGUAGE_MODEL, parts[TOTAL]) / 1e9 for parts in steps]
             ),
-            tokens_per_second=pictures / total.median,
+            tokens_per_second=pictures / code,
+            codes_per_step=gained,
         )
 
     def _request(
@@ -95,7 +103,10 @@ class Sweeper:
             return lambda: requests.answer(question, _NO_IMAGES, steps, capacity, tick)
         prompt, prompts, pictures = self._painting(name, value)
         steps = min(steps, self._janus.bundle.manifest.config.image_tokens)
-        return lambda: requests.paint(prompt, prompts, pictures, steps, options.seed, tick)
+        parallel: Parallel = value if name == "parallel" else "off"
+        return lambda: requests.paint(
+            prompt, prompts, pictures, steps, options.seed, tick, parallel
+        )
 
     def _question(self, name: str, value: int) -> tuple[str, int | None]:
         """The question, and the capacity of its conversation (None: just enough)."""
@@ -111,6 +122,8 @@ class Sweeper:
             return prompt, 1, value
         if name == "prompts":
             return prompt, value, 1
+        if name == "parallel":
+            return prompt, prompts, pictures
         return (
             text_of_length(lambda text: len(text_to_image_ids(tokenizer, text)), value),
             prompts,
@@ -126,7 +139,8 @@ class Sweeper:
         if mode == "image":
             prompt, prompts, pictures = self._painting(name, value)
             length = len(text_to_image_ids(self._janus.tokenizer, prompt))
-            generation_plan(bundle, [length] * prompts, prompts * pictures).check()
+            widest = value if name == "parallel" else 1
+            generation_plan(bundle, [length] * prompts, prompts * pictures, widest).check()
             return
         question, capacity = self._question(name, value)
         length, steps = len(self._question_ids(question)), self._options.sweep_steps

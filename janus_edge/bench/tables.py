@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from janus_edge.bench.comparison import Comparison, Ratio
 from janus_edge.bench.distribution import Distribution
-from janus_edge.bench.labels import label, ordered, point, work
-from janus_edge.bench.report import ModeReport, Report, Sweep
+from janus_edge.bench.labels import label, ordered, passes, point, work
+from janus_edge.bench.report import ModeReport, Passes, Report, Sweep
 from janus_edge.bench.roofline import Roofline
 from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
 from janus_edge.bench.units import digits, seconds, share, size
@@ -30,6 +30,8 @@ def report_tables(report: Report) -> Iterator[Table]:
     for mode, found in report.modes.items():
         yield stage_table(mode, found)
         yield step_table(mode, found)
+        if found.parallel:
+            yield passes_table(mode, found.parallel)
         yield limit_table(mode, found.roofline)
     for sweep in report.sweeps:
         yield sweep_table(sweep)
@@ -55,7 +57,8 @@ def step_table(mode: str, found: ModeReport) -> Table:
                     (f"  before the {label(call).removesuffix(' (host)')}", part, *_figures(gap))
                 )
     rows_said = "1 row" if found.rows == 1 else f"{found.rows} rows"
-    title = f"{mode}: a step, {rows_said}, cache of {found.capacity} positions"
+    step = "pass" if found.parallel else "step"
+    title = f"{mode}: a {step}, {rows_said}, cache of {found.capacity} positions"
     return Table(title, ("part", "share>", *_FIGURES), tuple(rows))
 
 
@@ -75,12 +78,23 @@ def limit_table(mode: str, found: Roofline) -> Table:
     return Table(title, ("part", "weights>", "cache>", "limit>", "reached>"), tuple(rows))
 
 
+def passes_table(mode: str, found: Passes) -> Table:
+    """What each request took; and all passes by the codes that they looked at."""
+    rows = [
+        (f"request {number}", str(codes), str(passes), digits((codes - 1) / passes))
+        for number, (codes, passes) in enumerate(zip(found.codes, found.passes, strict=True), 1)
+    ]
+    rows += [(f"passes over {width}", "", str(count), "") for width, count in found.widths.items()]
+    return Table(f"{mode}: passes", ("", "codes>", "passes>", "codes gained a pass>"), tuple(rows))
+
+
 def main_table(report: Report) -> Table:
     """The figures that most people ask for, a column for each mode."""
     modes = [*report.modes.values()]
     rows = [
         ("codes or tokens a second", *(digits(m.tokens_per_second) for m in modes)),
         ("images a second", *(_images(m) for m in modes)),
+        ("gained by a pass", *(passes(m) for m in modes)),
         ("first code or token", *(seconds(m.stages["first"].median) for m in modes)),
         ("start to first code or token", *(seconds(m.start.first) for m in modes)),
         ("outside the graphs, a step", *(_outside(m) for m in modes)),
@@ -125,11 +139,13 @@ def sweep_table(found: Sweep) -> Table:
             seconds(p.step.median),
             seconds(p.step.p90),
             digits(p.tokens_per_second),
+            *([digits(p.codes_per_step)] if found.name == "parallel" else []),
         )
         for p in found.points
     ]
     columns = ("value>", "rows>", "prompt>", "cache>", "prefill>", "step>", "p90>", "tokens/s>")
-    return Table(f"{found.mode}: {label(found.name)}", columns, tuple(rows))
+    more = ("codes gained a pass>",) if found.name == "parallel" else ()
+    return Table(f"{found.mode}: {label(found.name)}", (*columns, *more), tuple(rows))
 
 
 def comparison_tables(found: Comparison) -> Iterator[Table]:

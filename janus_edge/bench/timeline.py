@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from janus_edge.bench.recorder import (
@@ -42,12 +42,14 @@ PREFILL, HOST_BEFORE_FIRST, REQUEST = "prefill", "host_before_first", "request"
 class Step:
     """Nanoseconds of one step by part, of the host's share by the call behind it, and where it was.
 
-    ``position`` is how far the cache was filled before it.
+    ``position`` is how far the cache was filled before it; ``width`` how many codes or tokens a row
+    put into the language model.
     """
 
     parts: Mapping[str, int]
     gaps: Mapping[str, int]
     position: int
+    width: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class Timeline:
 
     ``stages`` may have several samples (one VQ decode a picture); ``opened`` are graphs that were
     opened meanwhile, whose time is in ``first`` (request to first code or token) and in ``request``
-    (to the end), but in no other stage.
+    (to the end), but in no other stage. ``drawn`` codes of every picture, or tokens, were known at
+    the end: one more than steps, unless a step is a pass that gains several.
     """
 
     first: int
@@ -65,6 +68,7 @@ class Timeline:
     prompt_tokens: int
     binding: Binding | None
     opened: Mapping[str, int] = field(default_factory=dict)
+    drawn: int = 0
 
 
 def timeline(mode: str, begin: int, end: int, events: Sequence[Event]) -> Timeline:
@@ -90,7 +94,8 @@ def timeline(mode: str, begin: int, end: int, events: Sequence[Event]) -> Timeli
         for number, (i, j) in enumerate(pairwise(ends))
     ]
     decoding = [e.binding for e in events[ends[0] :] if e.what == LANGUAGE_MODEL]
-    return Timeline(first, stages, steps, prompt, decoding[0] if decoding else None, opened)
+    binding = decoding[0] if decoding else None
+    return Timeline(first, stages, steps, prompt, binding, opened, len(ends))
 
 
 def _stages(before: Sequence[Event], first: int) -> dict[str, list[int]]:
@@ -110,12 +115,14 @@ def _stages(before: Sequence[Event], first: int) -> dict[str, list[int]]:
 def _step(begin: int, events: Sequence[Event], position: int) -> Step:
     parts: dict[str, int] = defaultdict(int)
     gaps: dict[str, int] = defaultdict(int)
-    last, waiting = begin, 0
+    last, waiting, width = begin, 0, 1
     for event in events:
         waiting += event.begin - last
         last = event.end
         if event.what == CALLER:
             continue
+        if event.binding:
+            width = event.binding.new
         parts[event.what] += event.nanoseconds
         gaps[event.what] += waiting
         waiting = 0
@@ -125,7 +132,17 @@ def _step(begin: int, events: Sequence[Event], position: int) -> Step:
     graphs = sum(value for name, value in parts.items() if name in _GRAPHS)
     parts[TOTAL] = sum(parts.values())
     parts[OUTSIDE] = parts[TOTAL] - graphs
-    return Step(dict(parts), dict(gaps), position)
+    return Step(dict(parts), dict(gaps), position, width)
+
+
+def placed(steps: Sequence[Step], prompt: int, known: Mapping[int, int]) -> list[Step]:
+    """Passes at the positions where they began: ``known`` are the codes of every picture by the number
+    of passes after which this was so, beginning with 0."""
+    found, codes = [], known[0]
+    for number, step in enumerate(steps):
+        codes = known.get(number, codes)
+        found.append(replace(step, position=prompt + codes - 1))
+    return found
 
 
 def evened(steps: Sequence[Step], every: int) -> list[Step]:

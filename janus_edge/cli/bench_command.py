@@ -13,6 +13,7 @@ import click
 
 from janus_edge.atomic_file import written_aside
 from janus_edge.cli.console import print_table
+from janus_edge.cli.parallel_option import parallel_option
 from janus_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def _sweep(option: str, text: str) -> Callable[[Any], Any]:
 @click.option("--answer-tokens", default=64, show_default=True, help="Tokens of each answer.")
 @click.option("--pictures", default=1, show_default=True, help="Pictures of each prompt, 1 to 16.")
 @click.option("--prompts", default=1, show_default=True, help="Prompts in a batch, 1 to 16.")
+@parallel_option("Paint several codes a pass, every request with a seed of its own.")
 @_sweep("pictures", "Measure at these numbers of pictures of one prompt.")
 @_sweep("prompts", "Measure at these numbers of prompts in a batch.")
+@_sweep("parallel", "Measure painting at these numbers of codes a pass.")
 @_sweep("prompt-length", "Measure at these numbers of tokens of the prompt.")
 @_sweep("capacity", "Measure answers at these numbers of positions of the cache.")
 @click.option("--sweep-steps", default=12, show_default=True, help="Codes or tokens at each point.")
@@ -76,6 +79,7 @@ def bench(
     \b
     Example:  janus-edge bench janus-1b --json before.json --html before.html
     Example:  janus-edge bench janus-1b --sweep-pictures 1,2,4,8,16
+    Example:  janus-edge bench janus-1b --parallel auto --whole --sweep-parallel 1,2,4,8,16,32
     Example:  janus-edge bench --compare before.json after.json
     """
     if compared:

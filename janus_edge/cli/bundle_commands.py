@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from janus_edge.bundle import Bundle
     from janus_edge.engine_manifest import EngineManifest, GraphBuild, Profile
     from janus_edge.graphs import Port
+
+
+#: Types of layers that multiply matrices: their precision decides speed and size.
+_PRODUCTS = ("MATRIX_MULTIPLY", "CONVOLUTION")
 
 
 @click.command(short_help="Show what a bundle or an engine holds.")
@@ -120,6 +125,7 @@ def _engine_rows(manifest: EngineManifest) -> list[tuple[str, str]]:
         ("built from", f"{manifest.bundle.path} (digest {manifest.bundle.digest[:16]})"),
         ("built in", f"{manifest.build_seconds:.1f} s"),
         *(("profile", _profile_line(profile)) for profile in manifest.profiles),
+        *((option.replace("-", " "), value) for option, value in manifest.options.items()),
     ]
 
 
@@ -142,6 +148,8 @@ def _print_graphs(bundle: Bundle) -> None:
             remark = f"against PyTorch {_figure(bundle.manifest.parity.get(graph.value))}"
         click.secho(f"{graph.value:<18}", nl=False, bold=True)
         click.echo(f"{size(bundle.graph_bytes(graph)):>10}   {remark}")
+        if isinstance(bundle, Engine) and bundle.manifest.builds[graph.value].precisions:
+            click.echo(f"  layers  {_precisions_line(bundle.manifest.builds[graph.value])}")
         for side, ports in (("in", entry.inputs), ("out", entry.outputs)):
             for line in _summary(ports):
                 click.echo(f"  {side:<3}  {line}")
@@ -149,9 +157,25 @@ def _print_graphs(bundle: Bundle) -> None:
 
 def _build_line(build: GraphBuild) -> str:
     parts = [f"weights {size(build.weight_bytes)}"]
+    if build.device_weight_bytes is not None:
+        parts.append(f"on the device {size(build.device_weight_bytes)}")
     if build.workspace_bytes is not None:
         parts.append(f"workspace {size(build.workspace_bytes)}")
     return ", ".join([*parts, passes_line(build)]).rstrip(", ")
+
+
+def _precisions_line(build: GraphBuild) -> str:
+    """Layers of the network by precision, products apart: ``HALF 310, FLOAT 12 (products HALF 42)``."""
+    every, products = Counter[str](), Counter[str]()
+    for layers, count in build.precisions.items():
+        kind, _, precision = layers.partition(" ")
+        every[precision] += count
+        products[precision] += count if kind in _PRODUCTS else 0
+    told, inside = (
+        ", ".join(f"{precision} {count}" for precision, count in some.most_common() if count)
+        for some in (every, products)
+    )
+    return f"{told} (products {inside})" if inside else told
 
 
 def _summary(ports: Sequence[Port]) -> Iterator[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import platform
-import sys
 from dataclasses import asdict, dataclass
 
 import click
 
 from janus_edge.cli.console import print_json, print_table
+from janus_edge.cuda_driver import first_gpu
 from janus_edge.errors import BackendError
 
 #: (package, what needs it, the extra that brings it)
@@ -136,13 +135,13 @@ def _processor() -> Finding:
 
 
 def _gpu() -> Finding:
-    """Asks for the driver's library only: creating anything on top can crash without a GPU."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    """Asks the driver's library only: creating anything on top can crash without a GPU."""
     try:
-        ctypes.CDLL(name)
-    except OSError:
-        return Finding("NVIDIA driver", "absent", f"{name} not found: no GPU can be used")
-    return Finding("NVIDIA driver", "ok", f"{name} found")
+        gpu = first_gpu()
+    except BackendError as missing:
+        return Finding("NVIDIA GPU", "absent", str(missing))
+    detail = f"{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA {gpu.cuda}"
+    return Finding("NVIDIA GPU", "ok", detail)
 
 
 def version(package: str) -> str | None:

@@ -87,8 +87,8 @@ def _compared(
             runners, engine.graph(graph), bundle.graph(graph), feeds,
             bundle.manifest.recipe.float_type, profile=profile,
         )  # fmt: skip
-        names = ("prefill", "decode") if graph.value == "language_model" else ("",)
-        outputs |= {f"{names[profile]} {n}".strip(): d for n, d in parity.outputs.items()}
+        name = _profile_name(engine, graph, profile)
+        outputs |= {f"{name} {n}".strip(): d for n, d in parity.outputs.items()}
     return GraphParity(outputs)
 
 
@@ -96,8 +96,17 @@ def _profiles(engine: Engine, graph: Graph) -> list[tuple[int, int]]:
     """Numbers of a plan's profiles, and the new tokens to compare each with."""
     if graph.value != "language_model":
         return [(0, 1)]
-    longest = engine.manifest.profiles[0].new_tokens.largest
-    return [(0, min(_PREFILL, longest)), (1, 1)]
+    prefill, *others = (profile.new_tokens for profile in engine.manifest.profiles)
+    new = [min(_PREFILL, prefill.largest), *(tokens.typical for tokens in others)]
+    return [*enumerate(new)]
+
+
+def _profile_name(engine: Engine, graph: Graph, profile: int) -> str:
+    """Prefill first, decode last, a window between them."""
+    if graph.value != "language_model":
+        return ""
+    last = len(engine.manifest.profiles) - 1
+    return {0: "prefill", last: "decode"}.get(profile, "window")
 
 
 def _feeds(bundle: Bundle, engine: Engine, graph: Graph, new: int, seed: int) -> Any:

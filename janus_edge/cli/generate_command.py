@@ -11,6 +11,7 @@ import click
 
 from janus_edge.atomic_file import written_aside
 from janus_edge.cli.console import print_json, progress_bar
+from janus_edge.cli.parallel_option import parallel_option
 from janus_edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from janus_edge.runtime.picture import GenerationStep
 
 _OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-
-
-def _parallel(context: click.Context, option: click.Parameter, text: str) -> str | int:
-    """A number as one, anything else as it is: :meth:`Janus.generate` knows what is right."""
-    return int(text) if re.fullmatch(r"-?\d+", text) else text
 
 
 @click.command(short_help="Paint pictures of prompts.")
@@ -45,8 +41,9 @@ def _parallel(context: click.Context, option: click.Parameter, text: str) -> str
 @click.option(
     "--temperature", default=1.0, show_default=True, help="0 takes the most probable code always."
 )
-@click.option("--parallel", default="off", show_default=True, metavar="off|auto|W", callback=_parallel,
-              help="Codes per pass of the model: one, as many as pay off here, or W; the picture stays the same.")  # fmt: skip
+@parallel_option(
+    "Codes per pass of the model: one, as many as pay off here, or W; the picture stays the same."
+)
 @click.option("--threads", default=0, help="Processor threads; 0 takes one per core.")
 @click.option("--no-cuda-graph", is_flag=True, help="On a GPU: launch every kernel of every step.")
 @click.option("--no-verify", is_flag=True, help="Do not check the hashes of the files used.")
@@ -113,6 +110,8 @@ def _paint(steps: Iterator[GenerationStep], count: int, total: int) -> Generatio
             elif step.step < total:
                 rate = (step.step - 1) * count / (now - started)
                 speed = f"{rate:.1f} tokens/s  {rate / total:.3f} images/s"
+                if step.passes < step.step - 1:
+                    speed += f"  {(step.step - 1) / step.passes:.1f} codes a pass"
                 bars.update(task, completed=step.step, speed=speed)
             if step.pictures:
                 bars.update(task, completed=total)
@@ -165,6 +164,7 @@ def _report(
                 "guidance_scale": first.guidance_scale,
                 "temperature": first.temperature,
                 "passes": passes,
+                "codes_per_pass": (last.total - 1) / passes,
                 "seconds": seconds,
                 "tokens_per_second": tokens / seconds,
             }
@@ -176,7 +176,8 @@ def _report(
     click.echo(
         f"{len(pictures)} {noun} in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s"
         + (
-            f", {passes} passes, {last.total / passes:.1f} codes a pass"
+            # the first code is the prompt's
+            f", {passes} passes, {(last.total - 1) / passes:.1f} codes a pass"
             if passes < last.total - 1
             else ""
         ),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from janus_edge.bundle import Bundle, files_below
 from janus_edge.bundle_writer import FolderWriter
@@ -70,6 +70,16 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class HasOptions(Protocol):
+    """A target that can be asked for more than shapes."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What was asked for, as an engine's manifest has it; empty for nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BuildResult:
     """The engine, and whether it came from the cache."""
@@ -95,9 +105,10 @@ def build_engine(
     """
     target.check(bundle)
     tools, origin = dict(target.tools()), BuiltFrom(bundle.digest, str(bundle.path.absolute()))
+    options = dict(target.options) if isinstance(target, HasOptions) else {}
     key = Ingredients(
         origin.digest, target.name, tools, target.compute_capability, target.profiles,
-        sources_digest([__name__, type(target).__module__]),
+        sources_digest([__name__, type(target).__module__]), options,
     ).key  # fmt: skip
     with FolderWriter(Engine, out, force=force) as writer:
         if cache:
@@ -131,6 +142,7 @@ def build_engine(
             profiles=target.profiles,
             builds={name: done.build for name, done in built.items()},
             build_seconds=time.perf_counter() - started,
+            options=options,
         )
         with task("hashes") as row:
             row.begin(sum(path.stat().st_size for path in files_below(writer.folder)))

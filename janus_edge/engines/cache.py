@@ -21,7 +21,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from janus_edge.bundle import Progress
@@ -39,7 +39,7 @@ class Ingredients:
     """All that an engine depends on: two builds from the same ones can stand for each other.
 
     ``bundle`` is the bundle's digest, ``tools`` the versions of what builds it, ``sources`` the
-    digest of the code that does (`sources.py`).
+    digest of the code that does (`sources.py`), ``options`` what the manifest calls so.
     """
 
     bundle: str
@@ -48,6 +48,7 @@ class Ingredients:
     compute_capability: str | None
     profiles: tuple[Profile, ...]
     sources: str
+    options: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = ENGINE_SCHEMA_VERSION
 
     @property

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: In the order of the help; `targets.py` makes each of them.
-TARGET_NAMES = ("ort-cpu", "tensorrt", "tensorrt-rtx", "tensorrt-10.3")
+TARGET_NAMES = ("ort-cpu", "ort-cuda", "tensorrt", "tensorrt-rtx", "tensorrt-10.3")

@@ -8,44 +8,51 @@ from pathlib import Path
 from janus_edge.config import JanusConfig
 from janus_edge.engines.build import Target
 from janus_edge.engines.ort_cpu import OrtCpu
+from janus_edge.engines.ort_cuda import OrtCuda
 from janus_edge.engines.target_names import TARGET_NAMES
 from janus_edge.engines.tensorrt_10_3 import TensorRT103
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import InputError
 
+#: They take any shape, and no options.
+_ONNX_RUNTIME = {made.name: made for made in (OrtCpu, OrtCuda)}
+
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """What the command line says about an engine; nothing of it is for `ort-cpu`.
+    """What the command line says about an engine; nothing of it is for ONNX Runtime's targets.
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
-    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text.
+    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
+    ``weight_streaming`` as `janus_edge/weight_streaming.py` has it.
     """
 
     profile: str = ""
     capabilities: tuple[str, ...] = ()
     timings: Path | None = None
     dump: Path | None = None
+    weight_streaming: str = ""
 
 
 def target(
     name: str, config: JanusConfig | None = None, options: TargetOptions = TargetOptions()
 ) -> Target:
-    """The target called ``name`` for a model of ``config``, which only `ort-cpu` can do without.
+    """The target called ``name`` for a model of ``config``, which only ONNX Runtime's can do without.
 
     Raises InputError for an unknown name, with those that are known, for options that the target
     does not have, and for a profile that the model does not take.
     """
-    if name == OrtCpu.name:
+    if name in _ONNX_RUNTIME:
         given = {
             "--profile": options.profile,
             "--compute-capability": options.capabilities,
             "--dump-network": options.dump,
+            "--weight-streaming": options.weight_streaming,
         }
         for option, value in given.items():
             if value:
                 raise InputError(f"{option} is for TensorRT: leave it out for {name}")
-        return OrtCpu()
+        return _ONNX_RUNTIME[name]()
     if name not in TARGET_NAMES:
         raise InputError(f"unknown target {name!r}: choose one of {', '.join(TARGET_NAMES)}")
     if config is None:
@@ -58,4 +65,5 @@ def target(
         capabilities=options.capabilities,
         timings=options.timings,
         dump=options.dump,
+        weight_streaming=options.weight_streaming,
     )

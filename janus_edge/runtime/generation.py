@@ -117,22 +117,24 @@ def widest(parallel: Parallel) -> int:
     return {"off": 1, "auto": WIDTHS[-1]}.get(parallel, parallel)  # type: ignore[arg-type]
 
 
-def window_policy(parallel: Parallel, costs: Callable[[], WindowPolicy]) -> WindowPolicy | None:
-    """The policy that ``parallel`` names, ``costs`` making that of ``auto``; None for off.
-
-    Raises InputError for anything but off, auto and a width.
-    """
-    if parallel == "off":
-        return None
-    if parallel == "auto":
-        return costs()
-    if (
-        isinstance(parallel, bool)
-        or not isinstance(parallel, int)
-        or not 1 <= parallel <= MAX_WINDOW
-    ):
+def check_parallel(parallel: object) -> None:
+    """Raise InputError for anything but off, auto and a width."""
+    if parallel in ("off", "auto"):
+        return
+    number = isinstance(parallel, int) and not isinstance(parallel, bool)
+    if not number or not 1 <= parallel <= MAX_WINDOW:  # type: ignore[operator]
         raise InputError(
             f"parallel must be 'off', 'auto' or a number of codes from 1 to {MAX_WINDOW}, "
             f"found {parallel!r}"
         )
-    return FixedWindow(parallel)
+
+
+def window_policy(parallel: Parallel, costs: Callable[[], WindowPolicy]) -> WindowPolicy | None:
+    """The policy that ``parallel`` names, ``costs`` making that of ``auto``; None for off.
+
+    Raises InputError as :func:`check_parallel`.
+    """
+    check_parallel(parallel)
+    if isinstance(parallel, int):
+        return FixedWindow(parallel)
+    return costs() if parallel == "auto" else None

@@ -12,8 +12,10 @@ and these are the codes, then y_t = F_t(c_0 .. c_{t-1}) = c_t.
 
 So the longest prefix in which guess and choice agree is accepted, together with the choice behind
 it: every pass gains at least one code, and none that the sequential loop would not have drawn.
-Choices behind the first disagreement are the next guesses (Jacobi iteration, whose only fixed point
-is the picture); positions seen for the first time are guessed by a :data:`Guess`. Keys and values
+Choices behind the first disagreement may be the next guesses (Jacobi iteration, whose only fixed point
+is the picture), or a :data:`Guess` guesses them anew from the codes that are known by now, as it does
+positions seen for the first time: the law holds for any guesses, and a :class:`Source` decides by what
+passes gained. Keys and values
 of accepted codes were computed from accepted codes, so they are right; those of a refuted guess lie
 behind the row's length, are not attended, and are overwritten. The law holds for exact arithmetic:
 a kernel that sums W rows in another order than one row may turn the choice between two codes whose
@@ -28,6 +30,7 @@ Training-free Speculative Jacobi Decoding", 2024 (arXiv 2410.01699) and arXiv 25
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,7 @@ from janus_edge.config import JanusConfig
 from janus_edge.errors import BackendError, InputError
 from janus_edge.graphs import Graph
 from janus_edge.noise import gumbel
-from janus_edge.runtime.guesses import Frontier, Guess, continued
+from janus_edge.runtime.guesses import Frontier, Guess, Source, continued
 from janus_edge.runtime.image_decoding import ImageRequest, prefill
 from janus_edge.runtime.kv_cache import KVCache
 from janus_edge.runtime.language_model import LanguageModel
@@ -118,12 +121,12 @@ class ParallelDecoder:
 
     ``drawn`` [P, T] int64 holds the codes, of which the first ``known[p]`` of picture p are final.
     ``passes`` counts runs of the language model over codes (the prefill is none). ``width`` may be
-    changed between passes, up to ``widest``.
+    changed between passes, up to ``widest``. ``source`` makes the :class:`Source` of each picture.
     """
 
     def __init__(
         self, config: JanusConfig, backend: Backend, request: ImageRequest, width: int,
-        widest: int | None = None, guess: Guess = continued,
+        widest: int | None = None, guess: Guess = continued, source: Callable[[], Source] = Source,
     ) -> None:  # fmt: skip
         longest = max(len(row) for pair in request.prompts for row in pair)
         room = config.language.max_positions - longest - (config.image_tokens - 2)
@@ -138,6 +141,7 @@ class ParallelDecoder:
         self._pictures = list(range(pictures))  # those in the cache, by their place in it
         self._begin = self._cache.lengths.copy()
         self._windows: dict[int, Window] = {}
+        self._sources = [source() for _ in range(pictures)]
         self._noises: list[dict[int, NDArray[np.float32]]] = [{} for _ in range(pictures)]
         self.drawn = np.zeros((pictures, self._total), np.int64)
         self.known = np.zeros(pictures, np.int64)
@@ -176,13 +180,14 @@ class ParallelDecoder:
             if known < self._total:
                 guessed = self.drawn[picture, known : known - 1 + window.width]
                 agree = window.choices[place, : len(guessed)] == guessed
-                count = 1 + int(np.argmin([*agree, False]))
-                self._accept(place, picture, window, min(count, self._total - known))
+                count = min(1 + int(np.argmin([*agree, False])), self._total - known)
+                self._sources[picture].note(count)
+                self._accept(place, picture, window, count)
         self._compact()
         return self.known - before
 
     def _accept(self, place: int, picture: int, window: Window, count: int) -> None:
-        """Take ``count`` of a window's choices as codes, the rest as guesses; guess behind them."""
+        """Take ``count`` of a window's choices as codes; guess those behind, or behind all choices."""
         begin, known = int(self.known[picture]), int(self.known[picture]) + count
         seen = min(begin + window.width, self._total)
         self.drawn[picture, begin:seen] = window.choices[place, : seen - begin]
@@ -192,8 +197,9 @@ class ParallelDecoder:
             self._cache.lengths[row] = self._begin[row] + min(known, self._total - 1) - 1
         for position in [p for p in self._noises[picture] if p < known]:
             del self._noises[picture][position]
-        scores = window.scores(place, seen - begin - 1)
-        for position in range(seen, min(known - 1 + self.width, self._total)):
+        first = known if self._sources[picture].anew else seen
+        scores = window.scores(place, first - begin - 1)
+        for position in range(first, min(known - 1 + self.width, self._total)):
             codes, noise = self.drawn[picture, :position], self._noise(picture, position)
             at = Frontier(codes, noise, scores, math.isqrt(self._total))
             self.drawn[picture, position] = self._guess(at)

@@ -100,6 +100,10 @@ def open_backend(bundle: Bundle, *, threads: int = 0, cuda_graph: bool = True) -
             from janus_edge.runtime.tensorrt.backend import TensorRTBackend
 
             return TensorRTBackend(bundle, cuda_graph=cuda_graph)
+        if bundle.manifest.target == "ort-cuda":
+            from janus_edge.runtime.ort_cuda.backend import OrtCudaBackend
+
+            return OrtCudaBackend(bundle, cuda_graph=cuda_graph)
         if bundle.manifest.target != "ort-cpu":
             raise EngineError(
                 f"{bundle.path}: was built for {bundle.manifest.target!r}, which this version of "

@@ -24,8 +24,9 @@ TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("tensorrt_api.json")
 VERSIONS: list[str] = [*TABLE["wheels"]]
 
 OLDER = Features(
-    2, (), attention=False, cache_update=False, streamed_plan=False, user_allocation=False
-)
+    2, (), attention=False, cache_update=False, streamed_plan=False, user_allocation=False,
+    weight_streaming=True,
+)  # fmt: skip
 NEWER = replace(OLDER, attention=True, cache_update=True, streamed_plan=True)
 
 #: What each version must be found to have.
@@ -36,7 +37,10 @@ FEATURES = {
     "10.16": NEWER,
     "11.4": NEWER,
     "rtx-1.7": replace(
-        NEWER, capabilities=("12.0", "12.1", "7.5", "8.0", "8.6", "8.9"), user_allocation=True
+        NEWER,
+        capabilities=("12.0", "12.1", "7.5", "8.0", "8.6", "8.9"),
+        user_allocation=True,
+        current_capability=True,
     ),
 }
 

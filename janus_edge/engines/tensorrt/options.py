@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from janus_edge.cuda_driver import first_gpu
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.objects import IBuilderConfig
-from janus_edge.errors import InputError
+from janus_edge.errors import BackendError, EngineError, InputError
 from janus_edge.progress import Row
+from janus_edge.weight_streaming import OPTION
 
 #: What TensorRT-RTX 1.7 builds for when it is not told: Ampere, Ada and Blackwell.
 _USUAL = frozenset({"8.0", "8.6", "8.9", "12.0"})
@@ -18,8 +20,9 @@ _USUAL = frozenset({"8.0", "8.6", "8.9", "12.0"})
 def known_capabilities(tensorrt: TensorRT, asked: Sequence[str]) -> tuple[str, ...]:
     """The compute capabilities ('8.9') to build for, in order: those asked for, or the usual ones.
 
-    The usual ones are TensorRT-RTX 1.7's own choice. Empty where TensorRT builds for this machine's
-    GPU only. Raises InputError for one that it cannot build for.
+    The usual ones are TensorRT-RTX 1.7's own choice. One that it does not name can be that of this
+    machine's GPU. Empty where TensorRT builds for this machine's GPU only. Raises InputError for one
+    that it cannot build for.
     """
     known = tensorrt.features.capabilities
     if asked and not known:
@@ -27,7 +30,7 @@ def known_capabilities(tensorrt: TensorRT, asked: Sequence[str]) -> tuple[str, .
             f"{tensorrt} builds for this machine's GPU only: leave out the compute capability"
         )
     for capability in asked:
-        if capability not in known:
+        if capability not in known and not _current(tensorrt, capability):
             raise InputError(
                 f"{tensorrt} cannot build for compute capability {capability!r}: "
                 f"choose from {', '.join(sorted(known, key=_number))}"
@@ -44,8 +47,21 @@ def choose_capabilities(
         return
     options.num_compute_capabilities = len(chosen)
     for index, capability in enumerate(chosen):
-        member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
+        if capability in tensorrt.features.capabilities:
+            member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
+        else:
+            member = trt.ComputeCapability.CURRENT
         options.set_compute_capability(member, index)
+
+
+def _current(tensorrt: TensorRT, capability: str) -> bool:
+    """Whether it is this machine's, and TensorRT can be told to build for that (not tried yet)."""
+    if not tensorrt.features.current_capability:
+        return False
+    try:
+        return first_gpu().compute_capability == capability
+    except BackendError:
+        return False
 
 
 def _number(capability: str) -> tuple[int, ...]:
@@ -57,15 +73,21 @@ def set_flags(
 ) -> None:
     """Flags of a build; float32 products are of float32, not of TF32's 10-bit mantissas.
 
-    Runs allocate nothing, so that CUDA graphs can be made of them.
+    Runs allocate nothing, so that CUDA graphs can be made of them, unless weights are streamed, which
+    needs memory at run time. Raises EngineError where weights cannot be streamed.
     """
     trt = tensorrt.module
     options.clear_flag(trt.BuilderFlag.TF32)
-    if tensorrt.features.user_allocation:
+    if tensorrt.features.user_allocation and not weight_streaming:
         options.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if refit:
         options.set_flag(trt.BuilderFlag.REFIT)
     if weight_streaming:
+        if not tensorrt.features.weight_streaming:
+            raise EngineError(
+                f"{tensorrt} cannot build engines whose weights are streamed: leave out --{OPTION}, or "
+                "build from a bundle with smaller weights (int8-weight, int4-weight)"
+            )
         options.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
     options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # what the inspector can tell
 

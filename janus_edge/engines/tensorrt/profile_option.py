@@ -1,7 +1,8 @@
 """A profile in the words of the command line: ``rows=2:8,prefill=64:640,capacity=1216``.
 
-Rows and the tokens of a prefill are the most that a plan takes, or what it is tuned for and the
-most; from one on everything is taken. What is left out follows from the model.
+Rows, the tokens of a prefill and the codes of a window (of parallel decoding) are the most that a
+plan takes, or what it is tuned for and the most; from one on everything is taken. What is left out
+follows from the model; without a window, windows are run by the kernels of the prefill.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from janus_edge.engine_manifest import Range
 from janus_edge.engines.tensorrt.profiles import Profile
 from janus_edge.errors import InputError
 
-_TUNED = ("rows", "prefill")
+_TUNED = ("rows", "prefill", "window")
+#: Codes of a window that it is tuned for unless that is said: about what passes were seen to gain.
+_WINDOW = 8
+
 _NAMES = (*_TUNED, "capacity")
 _FORM = (
     "--profile is like rows=2:8,prefill=64:640,capacity=1216 (tuned for:most, or the most alone)"
@@ -38,7 +42,11 @@ def parse_profile(text: str, config: JanusConfig) -> Profile:
     # prompts to paint from are short, whatever the longest is
     prefill = Range(1, typical or min(most, default.prefill.typical), most)
     pictures = Range(1, max(1, rows.typical // 2), rows.largest // 2)
-    made = Profile(rows, prefill, default.capacity, pictures, default.images)
+    typical, most = asked.get("window", (None, 0))
+    if most == 1:
+        raise InputError("--profile has a window of one code, which is no window: leave it out")
+    window = Range(1, typical or min(most, _WINDOW), most) if most else None
+    made = Profile(rows, prefill, default.capacity, pictures, default.images, window)
     made.check(config)
     return made
 

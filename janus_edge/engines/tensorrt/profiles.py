@@ -26,7 +26,8 @@ class Profile:
 
     ``rows`` of the language model (two per picture under guidance), new tokens in a ``prefill``,
     ``capacity`` of the cache in positions, ``pictures`` that are painted at a time, and ``images`` that
-    are encoded or decoded at a time: the runtime takes one after the other.
+    are encoded or decoded at a time: the runtime takes one after the other. A ``window`` is for
+    parallel decoding: so many codes of each picture in a pass, with a profile of its own.
     """
 
     rows: Range
@@ -34,6 +35,7 @@ class Profile:
     capacity: int
     pictures: Range
     images: Range
+    window: Range | None = None
 
     @classmethod
     def of(
@@ -74,18 +76,31 @@ class Profile:
                 f"a prefill of {longest} tokens does not fit a cache of {self.capacity} positions: "
                 "raise the capacity, or prefill in chunks"
             )
+        if self.window and self.window.largest > self.capacity:
+            raise InputError(
+                f"a window of {self.window.largest} codes does not fit a cache of {self.capacity} "
+                "positions: raise the capacity or lower the window"
+            )
         if self.rows.largest < 2 * self.pictures.largest:
             raise InputError(
                 f"{self.pictures.largest} pictures take {2 * self.pictures.largest} rows under "
                 f"guidance, and the profile has {self.rows.largest}: raise rows or lower pictures"
             )
 
+    @property
+    def new_tokens(self) -> tuple[Range, ...]:
+        """S of each of the language model's optimisation profiles: prefill, window if any, decode.
+
+        The last one that takes a shape is the one that is tuned for it.
+        """
+        return (self.prefill, *([self.window] if self.window else []), _ONE)
+
     def manifest_entries(self) -> tuple[engine_manifest.Profile, ...]:
-        """The language model's optimisation profiles, prefill and decode, as a manifest has them."""
+        """The language model's optimisation profiles, as a manifest has them."""
         capacity = Range(self.capacity, self.capacity, self.capacity)
         return tuple(
             engine_manifest.Profile(self.rows, new_tokens, capacity)
-            for new_tokens in (self.prefill, _ONE)
+            for new_tokens in self.new_tokens
         )
 
 
@@ -99,7 +114,7 @@ def optimization_profiles(
 ) -> tuple[dict[str, Shapes], ...]:
     """For each optimisation profile of ``graph``: the shapes of its inputs of varying shape.
 
-    `language_model` has two, so that its weights exist once: prefill, and one token per row. The
+    `language_model` has those of ``new_tokens`` in one engine, so that its weights exist once. The
     others have one. Raises InputError as :meth:`Profile.check`.
     """
     profile.check(config)
@@ -115,20 +130,25 @@ def _symbols(graph: Graph, profile: Profile) -> tuple[dict[str, Range], ...]:
     if graph is Graph.LANGUAGE_MODEL:
         capacity = Range(profile.capacity, profile.capacity, profile.capacity)
         return tuple(
-            {"B": profile.rows, "C": capacity, "S": new_tokens}
-            for new_tokens in (profile.prefill, _ONE)
+            {"B": profile.rows, "C": capacity, "S": new_tokens} for new_tokens in profile.new_tokens
         )
+    # positions of a window are rows to the graphs around the language model
+    width = profile.window.largest if profile.window else 1
     if graph in (Graph.IMAGE_EMBEDDING, Graph.GUIDED_SAMPLER):
-        made = profile.pictures
+        made = _wider(profile.pictures, width)
         return ({"P": made, "2P": Range(2 * made.smallest, 2 * made.typical, 2 * made.largest)},)
     batches = {
         Graph.TEXT_HEAD: profile.rows,
-        Graph.IMAGE_HEAD: profile.rows,
+        Graph.IMAGE_HEAD: _wider(profile.rows, width),
         Graph.VQ_DECODER: profile.images,
         Graph.VISION_ENCODER: profile.images,
         Graph.VQ_ENCODER: profile.images,
     }
     return ({"N": batches[graph]},)
+
+
+def _wider(rows: Range, width: int) -> Range:
+    return Range(rows.smallest, rows.typical, rows.largest * width)
 
 
 def _varies(port: Port) -> bool:

@@ -60,6 +60,8 @@ class Device:
         self._context = context.value
         try:
             self.make_current()
+            self._free_at_first, _ = self.memory()
+            self._least_free = self._free_at_first
             self.stream = Stream(self)
         except BackendError:
             self.close()
@@ -85,6 +87,19 @@ class Device:
         )
         return free.value, total.value
 
+    def note_memory(self) -> None:
+        """Look at what is free, for :attr:`peak`; :meth:`allocate` does so by itself."""
+        free, _ = self.memory()
+        self._least_free = min(self._least_free, free)
+
+    @property
+    def peak(self) -> int:
+        """Bytes of the GPU's memory that were taken at most since it was opened, as far as noted.
+
+        By whomever: the driver tells of the whole GPU. What opening itself takes is not counted.
+        """
+        return self._free_at_first - self._least_free
+
     def allocate(self, nbytes: int, what: str) -> DeviceBuffer:
         """``nbytes`` of memory for ``what``, not initialised; raises BackendError if there is none."""
         self.collect()
@@ -97,6 +112,7 @@ class Device:
         self.driver.check(status, "cuMemAlloc_v2", doing)
         buffer = DeviceBuffer(address.value, nbytes)
         self.own(buffer, "cuMemFree_v2", buffer.address)
+        self.note_memory()
         return buffer
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from janus_edge.errors import BackendError
+from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
 from janus_edge.runtime.tensorrt.objects import (
     ICudaEngine,
     IExecutionContext,
@@ -27,11 +28,12 @@ class Features:
 
     ``aliased_tensors``: an engine tells which output shares the memory of an input (10.15).
     ``just_in_time``: kernels are compiled for shapes when they are first met, and a context tells
-    whether it can be captured (TensorRT-RTX).
+    whether it can be captured (TensorRT-RTX). ``kernel_cache``: what was compiled can be kept.
     """
 
     aliased_tensors: bool
     just_in_time: bool
+    kernel_cache: bool
 
 
 def features(trt: Any) -> Features:
@@ -44,6 +46,10 @@ def features(trt: Any) -> Features:
         and has("IRuntimeConfig.set_execution_context_allocation_strategy")
         and has("ICudaEngine.create_runtime_config")
         and has("IExecutionContext.is_stream_capturable"),
+        kernel_cache=has("IRuntimeConfig.create_runtime_cache")
+        and has("IRuntimeConfig.set_runtime_cache")
+        and has("IRuntimeCache.serialize")
+        and has("IRuntimeCache.deserialize"),
     )
 
 
@@ -74,12 +80,13 @@ def new_runtime(tensorrt: TensorRT, logger: Any) -> Runtime:
 
 
 def new_context(
-    tensorrt: TensorRT, engine: ICudaEngine, *, captured: bool
+    tensorrt: TensorRT, engine: ICudaEngine, *, captured: bool, kernels: KernelCache
 ) -> IExecutionContext | None:
     """A context that is given its scratch memory; None where TensorRT cannot make one.
 
     Where kernels are compiled as shapes are met, one that is ``captured`` waits for them in its
-    first run, since nothing can be compiled during a capture; others compile in the background.
+    first run, since nothing can be compiled during a capture; others compile in the background. What
+    is in ``kernels`` need not be compiled.
     """
     trt = tensorrt.module
     if not tensorrt.features.just_in_time:
@@ -91,7 +98,22 @@ def new_context(
     if captured:
         strategy = type(config.dynamic_shapes_kernel_specialization_strategy)
         config.dynamic_shapes_kernel_specialization_strategy = strategy.EAGER  # type: ignore[attr-defined]
+    if tensorrt.features.kernel_cache:
+        kernels.attach(config)
     return engine.create_execution_context(config)
+
+
+def limit_weights(engine: ICudaEngine, budget: int) -> int | None:
+    """Keep at most ``budget`` bytes of its weights on the GPU (-1: as many as TensorRT thinks fit).
+
+    Before the engine has a context. Returns how many bytes are copied to the GPU in every run, 0
+    where all stay there; None where the budget was not taken.
+    """
+    most = engine.streamable_weights_size
+    wanted = engine.get_weight_streaming_automatic_budget() if budget < 0 else budget
+    wanted = min(wanted, most)
+    engine.weight_streaming_budget_v2 = wanted
+    return most - wanted if engine.weight_streaming_budget_v2 == wanted else None
 
 
 def can_be_captured(tensorrt: TensorRT, context: IExecutionContext, stream: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,16 +12,20 @@ from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
 from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph
+from janus_edge.runtime.cuda.bandwidth import copy_bandwidth
 from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.image_decoding import ImageRequest
 from janus_edge.runtime.tensorrt import api
 from janus_edge.runtime.tensorrt.formats import format_of
 from janus_edge.runtime.tensorrt.image_loop import ImageLoop
+from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
 from janus_edge.runtime.tensorrt.language_session import LanguageModelSession
 from janus_edge.runtime.tensorrt.messages import Messages
 from janus_edge.runtime.tensorrt.plan import Environment, Plan
 from janus_edge.runtime.tensorrt.scratch import Scratch
 from janus_edge.runtime.tensorrt.session import TensorRTSession
+
+_LOG = logging.getLogger(__name__)
 
 
 class TensorRTBackend:
@@ -54,9 +59,14 @@ class TensorRTBackend:
             except BaseException:
                 device.close()
                 raise
+            ingredients = (
+                self._engine.manifest.key, self._tensorrt.tool, self._tensorrt.version, device.name,
+                device.compute_capability,
+            )  # fmt: skip
             self._environment = Environment(
-                self._engine, self._tensorrt, runtime, logger, messages, device, Scratch(device)
-            )
+                self._engine, self._tensorrt, runtime, logger, messages, device, Scratch(device),
+                KernelCache(ingredients, messages),
+            )  # fmt: skip
         return self._environment
 
     def plan(self, graph: Graph) -> Plan:
@@ -65,6 +75,7 @@ class TensorRTBackend:
         environment.device.make_current()
         if graph not in self._plans:
             self._plans[graph] = Plan(environment, graph)
+            environment.device.note_memory()  # weights are TensorRT's own allocations
         return self._plans[graph]
 
     def session(self, graph: Graph) -> TensorRTSession | LanguageModelSession:
@@ -86,6 +97,19 @@ class TensorRTBackend:
         """The codes [P] of every position in turn, as the loop over sessions finds them."""
         return ImageLoop(config, self, request).codes()
 
+    def device_memory_peak(self) -> int:
+        """Bytes of the GPU's memory at most, since it was opened; other processes' count, too."""
+        device = self.environment().device
+        device.make_current()
+        device.note_memory()
+        return device.peak
+
+    def read_bandwidth(self) -> float:
+        """Bytes per second that the GPU's memory gives, measured now by a copy on the device."""
+        device = self.environment().device
+        device.make_current()
+        return copy_bandwidth(device)
+
     def close(self) -> None:
         """Free the engines and all memory of the GPU; a later call opens them again.
 
@@ -101,6 +125,7 @@ class TensorRTBackend:
             if not environment.device.driver.lost:
                 environment.device.make_current()
                 environment.device.stream.synchronize()  # contexts may still be running
+                environment.kernels.keep()
         finally:
             for plan in plans:
                 plan.close()
@@ -115,3 +140,11 @@ class TensorRTBackend:
                 f"{device.name} has {found}; build it again with  "
                 f"{self._engine.rebuild_command_for(found)}"
             )
+        # TensorRT's plans, whose builder measured kernels, name it; TensorRT-RTX' are for any
+        gpu = self._engine.manifest.tools.get("gpu", device.name)
+        if gpu != device.name:
+            _LOG.warning(
+                "%s: was built on a GPU of the name %s, and this is %s: it may be slower than it could, "
+                "or fail; build it again with  %s",
+                self._engine.path, gpu, device.name, self._engine.rebuild_command_for(found),
+            )  # fmt: skip

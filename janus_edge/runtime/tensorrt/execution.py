@@ -62,7 +62,9 @@ class Execution:
         self._generation = -1  # of the scratch memory that the context was given
         self._context: IExecutionContext | None = None
         environment, stream = self._environment, self._environment.device.stream
-        context = api.new_context(environment.tensorrt, engine, captured=captured)
+        context = api.new_context(
+            environment.tensorrt, engine, captured=captured, kernels=environment.kernels
+        )
         if context is None:
             stream.synchronize()
             raise self._error("making an execution context")

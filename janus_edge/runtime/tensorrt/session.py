@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from janus_edge.errors import BackendError
 from janus_edge.graphs import Port
 from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.session import Call
+from janus_edge.runtime.tensorrt.batches import Batch, batches
 from janus_edge.runtime.tensorrt.execution import Place
 from janus_edge.runtime.tensorrt.formats import Format
 from janus_edge.runtime.tensorrt.plan import Plan
@@ -52,7 +53,10 @@ class Staged:
 
 
 class TensorRTSession:
-    """A graph whose every input and output is copied, as :class:`Session` has it."""
+    """A graph whose every input and output is copied, as :class:`Session` has it.
+
+    More rows than its profile takes are run in batches, which gives the same.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -63,9 +67,37 @@ class TensorRTSession:
         Raises BackendError for names, dtypes or shapes that the graph has not, and EngineError for
         shapes that the engine was not built for.
         """
-        plan, device = self._plan, self._plan.environment.device
-        device.make_current()
+        plan = self._plan
+        plan.environment.device.make_current()
         check_names(plan, inputs, outputs)
+        for name, array in (*inputs.items(), *outputs.items()):
+            check_array(plan, name, array)
+        parts = [*batches(plan, inputs, outputs)]
+        if len(parts) < 2:
+            return self._bound(inputs, outputs)
+        return _joined([self._batch(part, inputs, outputs) for part in parts])
+
+    def _batch(
+        self, batch: Batch, inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> Call:
+        """A call for some of the rows, on arrays of its own."""
+        signature = self._plan.signature
+        given = {port.name: batch.take(port, inputs[port.name]) for port in signature.inputs}
+        made = {port.name: batch.take(port, outputs[port.name]) for port in signature.outputs}
+        run = self._bound(given, made)
+
+        def call() -> None:
+            for port in signature.inputs:
+                if given[port.name] is not inputs[port.name]:
+                    given[port.name][...] = batch.take(port, inputs[port.name])
+            run()
+            for port in signature.outputs:
+                batch.put(port, outputs[port.name], made[port.name])
+
+        return call
+
+    def _bound(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
+        plan, device = self._plan, self._plan.environment.device
         given = {name: Staged(device, plan, name, array) for name, array in inputs.items()}
         made = {name: Staged(device, plan, name, array) for name, array in outputs.items()}
         launch = plan.launch(
@@ -85,6 +117,16 @@ class TensorRTSession:
                 staged.finish()
 
         return call
+
+
+def _joined(calls: Sequence[Call]) -> Call:
+    """One call after the other."""
+
+    def call() -> None:
+        for one in calls:
+            one()
+
+    return call
 
 
 def check_names(plan: Plan, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:

@@ -17,6 +17,7 @@ from janus_edge.bench.report import (
     CurvePoint,
     Memory,
     ModeReport,
+    Passes,
     Report,
     Start,
     Subject,
@@ -85,6 +86,10 @@ def mode(factor: float = 1.0, **changes: Any) -> ModeReport:
         ),
     )  # fmt: skip
     return replace(whole, **changes)
+
+
+#: Two requests that painted several codes a pass.
+PASSES = Passes((20, 21), (64, 66), {"8": 30, "16": 11}, 128 / 41)
 
 
 def sweep(name: str = "pictures", values: tuple[int, ...] = (1, 2, 4)) -> Sweep:

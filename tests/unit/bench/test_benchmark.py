@@ -69,6 +69,23 @@ def test_whole_pictures(tiny_bundle: Path) -> None:
     assert found.start.graphs.keys() >= {"language_model", "vq_decoder"}
 
 
+def test_several_codes_a_pass(tiny_bundle: Path) -> None:
+    """A step is a pass; codes and pictures a second count what passes gain; each request has a picture
+    of its own."""
+    asked = Options(modes=("image",), steps=None, repetitions=3, warm_up=0, parallel=4)
+    found = measure(tiny_bundle, asked).modes["image"]
+    codes, told = Bundle.open(tiny_bundle).manifest.config.image_tokens, found.parallel
+    assert told is not None
+    assert told.codes == (codes,) * 3
+    assert told.widths == {"4": sum(told.passes)}
+    assert all(-(-(codes - 1) // 4) <= passes <= codes - 1 for passes in told.passes)
+    assert told.codes_per_pass == 3 * (codes - 1) / sum(told.passes)
+    assert {d.count for d in found.step.values()} == {sum(told.passes)}
+    assert (found.whole, found.steps) == (True, codes)
+    assert found.step["step"].minimum < told.codes_per_pass / found.tokens_per_second
+    assert found.images_per_second == 1 / found.stages["request"].median
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -42,7 +42,7 @@ def test_warnings() -> None:
         subject=replace(first.subject, name="other", digest="1" * 64, target=None),
         versions={"janus-edge": "1", "onnxruntime": "1.32.0", "tensorrt": "11"},
         modes={"image": mode(rows=4, pictures=2)},
-        options=replace(first.options, threads=1),
+        options=replace(first.options, threads=1, parallel="auto"),
     )
     assert compare(first, second).warnings == (
         "the machines differ: cores 2 and 4",
@@ -52,6 +52,7 @@ def test_warnings() -> None:
         "the versions of tensorrt differ: absent and 11",
         "the image requests differ: rows 2 and 4",
         "the image requests differ: pictures 1 and 2",
+        "the codes of a pass differ: off and auto (--parallel)",
         "the threads differ: 0 and 1",
     )
 

@@ -16,7 +16,7 @@ from janus_edge.bench.curves import Dot, curve
 from janus_edge.bench.markup import Markup, element, joined
 from janus_edge.bench.page import page
 from janus_edge.bench.tables import report_tables
-from tests.unit.bench.reports import mode, report, sweep
+from tests.unit.bench.reports import PASSES, mode, report, sweep
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -53,7 +53,7 @@ def read(text: str) -> Reader:
 
 FULL = report(
     modes={"image": mode(), "text": mode(images_per_second=None, joules_per_token=None)},
-    sweeps=(sweep(), sweep("prompt_length"), sweep("capacity", (7,))),
+    sweeps=(sweep(), sweep("prompt_length"), sweep("capacity", (7,)), sweep("parallel", (1, 8))),
 )
 
 
@@ -102,6 +102,17 @@ def test_every_figure_is_there() -> None:
         "RAPL",
     ):
         assert word in text
+
+
+def test_several_codes_a_pass() -> None:
+    """A step is called a pass, and what it gains is told."""
+    found = page(report(modes={"image": mode(parallel=PASSES)}))
+    assert "One pass: " in found
+    assert "One step: " not in found
+    assert "3.12 of 8 to 16 codes of each picture in the mean" in found
+    assert "passes over 8" in found
+    assert "One step: " in page(report())
+    read(found)
 
 
 def test_without_sweeps() -> None:

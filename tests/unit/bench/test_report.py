@@ -10,13 +10,23 @@ import pytest
 
 from janus_edge.bench import Report
 from janus_edge.errors import InputError
-from tests.unit.bench.reports import report
+from tests.unit.bench.reports import PASSES, mode, report
 
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    path.write_text(json.dumps(report().to_json(), allow_nan=False))
-    assert Report.load(path) == report()
+    for found in (report(), report(modes={"image": mode(parallel=PASSES)})):
+        path.write_text(json.dumps(found.to_json(), allow_nan=False))
+        assert Report.load(path) == found
+
+
+def test_reports_of_the_time_before_several_codes_a_pass() -> None:
+    """They painted code by code, and are read so."""
+    old: Any = report().to_json()
+    del old["options"]["parallel"], old["modes"]["image"]["parallel"]
+    for point in old["sweeps"][0]["points"]:
+        del point["codes_per_step"]
+    assert Report.from_json(old) == report()
 
 
 @pytest.mark.parametrize(

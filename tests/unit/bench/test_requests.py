@@ -137,6 +137,48 @@ def test_ticks(tmp_path: Path) -> None:
     assert found.stages["request"][0] < 50 * TICK
 
 
+@pytest.mark.parametrize(("parallel", "prompts"), [(1, 1), (4, 1), (4, 2), ("auto", 1)])
+def test_several_codes_a_pass(
+    requests: Requests, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, parallel: Any,
+    prompts: int,
+) -> None:  # fmt: skip
+    """A step is a pass of the loop that users run, where it began; what passes cost for 'auto' is
+    measured once, and is in no figure."""
+    measured: list[Any] = []
+
+    def costs(bundle: Any, measuring: Any, threads: int) -> dict[int, float]:
+        measured.append((measuring, threads))
+        return {1: 1.0, 4: 1.0}
+
+    monkeypatch.setattr("janus_edge.bench.requests.pass_costs", costs)
+    for _ in range(2):
+        found = requests.paint("a red fox", prompts, 1, 9, 3, lambda: None, parallel)
+    assert measured == [(backend, 0)] * (parallel == "auto")
+    assert {s.width for s in found.steps} <= {1, 4}
+    assert {s.parts["language_model"] for s in found.steps} == {TICK}
+    assert found.stages["prefill"] == [TICK]
+    plain = fake_janus(requests._timed.bundle.file("."), FakeBackend())
+    policy: Any = 4 if parallel == "auto" else parallel
+    begins, last = {}, None
+    for last in plain.generate_steps(["a red fox"] * prompts, 1, 3, parallel=policy):
+        if last.step >= 9:
+            break
+        begins[last.passes] = found.prompt_tokens + last.step - 1
+    assert last is not None
+    assert (len(found.steps), found.drawn) == (last.passes, last.step)
+    assert {n: found.steps[n].position for n in begins} == begins
+
+
+def test_several_codes_a_pass_stop_at_the_codes_that_were_asked_for(requests: Requests) -> None:
+    """Or at those that the last pass gained besides, less than its width."""
+    ticks: list[int] = []
+    found = requests.paint("a red fox", 1, 1, 7, 3, lambda: ticks.append(1), 4)
+    assert 7 <= found.drawn <= 7 + 3
+    assert len(ticks) == 7
+    assert found.binding is not None
+    assert found.binding.new == 4
+
+
 def test_a_backend_with_its_own_loop(tmp_path: Path) -> None:
     """Each code of its loop is a step; rows and the cache are those of the request."""
 

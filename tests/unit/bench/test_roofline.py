@@ -35,6 +35,15 @@ def test_limits() -> None:
     assert found.note == ""
 
 
+def test_limits_of_a_pass() -> None:
+    """Weights are read once; the cache has all new positions, tables a row for each."""
+    binding = Binding(rows=6, new=4, capacity=640, position_bytes=2000)
+    one, four = (roofline(WEIGHTS, b, 3, 99, STEP, BANDWIDTH, 1).limits for b in (BINDING, binding))
+    assert four["step"].traffic.weights == one["step"].traffic.weights
+    assert four["step"].traffic.cache == 2000 * 103
+    assert four["step"].traffic.rows == 4 * one["step"].traffic.rows
+
+
 def test_a_step_that_fits_the_cache_says_so() -> None:
     found = roofline(WEIGHTS, BINDING, 3, 99, STEP, BANDWIDTH, cache_bytes=2 << 20)
     assert "a step reads 1.4 MiB, which the processor's last cache (2 MiB) holds" in found.note

@@ -53,6 +53,17 @@ def test_points(janus: Janus) -> None:
     assert 0 < len(ticks) <= sweeper.ticks
 
 
+def test_codes_of_a_pass(janus: Janus) -> None:
+    """A point per width; of a pass that gains several codes, the codes are counted."""
+    (sweep,) = Sweeper(janus, options(parallel=(1, 8))).run(lambda: None)
+    one, eight = sweep.points
+    assert (one.value, one.codes_per_step, one.step.count) == (1, 1.0, 2 * 2)
+    assert one.tokens_per_second == pytest.approx(1 / one.step.median)
+    assert (eight.value, eight.rows) == (8, 2)
+    assert 1 <= eight.codes_per_step <= 8
+    assert eight.step.count <= 2 * 2
+
+
 def test_only_the_modes_asked_for(janus: Janus) -> None:
     chosen = Options(modes=("image",), sweeps={"prompt_length": (40,)})
     assert Sweeper(janus, chosen).planned == (("prompt_length", "image"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from janus_edge.bench.recorder import Binding, Event
-from janus_edge.bench.timeline import Step, evened, timeline
+from janus_edge.bench.timeline import Step, evened, placed, timeline
 from janus_edge.errors import BackendError
 
 PROMPT, STEP = Binding(2, 20, 64, 512), Binding(2, 1, 64, 512)
@@ -40,6 +40,7 @@ def test_a_request_with_two_steps() -> None:
     }
     assert found.prompt_tokens == 40
     assert found.binding == STEP
+    assert found.drawn == 2
     (step,) = found.steps
     assert step.gaps == {
         "image_embedding": 10,
@@ -50,6 +51,13 @@ def test_a_request_with_two_steps() -> None:
     assert step.parts["host"] == step.parts["outside"] == 30
     assert step.parts["step"] == 1600 - 430 - 1000
     assert step.position == 40
+
+
+def test_passes_are_placed_where_they_began() -> None:
+    """By the codes of every picture that were known; a pass may gain none for the slowest."""
+    passes = [Step({"step": 1}, {}, 0, 8)] * 4
+    found = placed(passes, 20, {0: 1, 1: 5, 3: 6})
+    assert [(s.position, s.width) for s in found] == [(20, 8), (24, 8), (24, 8), (25, 8)]
 
 
 def test_codes_that_come_together() -> None:

@@ -26,7 +26,7 @@ def test_defaults_are_those_of_the_options() -> None:
     """The command's defaults, which are written out for a quick --help, are Options'."""
     defaults = {p.name: p.default for p in cli.commands["bench"].params}
     for name in ("repetitions", "warm_up", "steps", "answer_tokens", "pictures", "prompts",
-                 "sweep_steps", "threads", "seed"):  # fmt: skip
+                 "parallel", "sweep_steps", "threads", "seed"):  # fmt: skip
         assert defaults[name] == getattr(Options(), name), name
     assert bench_command._MODES == MODES
 
@@ -51,6 +51,23 @@ def test_tables_and_files(janus_edge: Run, tiny_bundle: Path) -> None:
     assert sorted(p.name for p in Path().iterdir()) == ["r.html", "r.json"]
 
 
+def test_several_codes_a_pass(janus_edge: Run, tiny_bundle: Path) -> None:
+    """Passes and what they gain are in the tables and in the file."""
+    done = janus_edge(
+        "bench", tiny_bundle, *QUICK, "--only", "image", "--parallel", "3", "--sweep-parallel", "1,2",
+        "--json", "r.json",
+    )  # fmt: skip
+    assert done.code == 0
+    assert ["image:", "passes"] in [line.split() for line in done.out.splitlines()]
+    assert "gained by a pass" in done.out
+    assert "image: codes of a pass" in done.out
+    found = Report.load("r.json")
+    told = found.modes["image"].parallel
+    assert told is not None
+    assert [*told.widths] == ["3"]
+    assert [p.value for p in found.sweeps[0].points] == [1, 2]
+
+
 def test_one_mode(janus_edge: Run, tiny_bundle: Path) -> None:
     done = janus_edge("bench", tiny_bundle, *QUICK, "--only", "text", "--prompt", "unused")
     assert done.code == 0
@@ -66,6 +83,8 @@ def test_one_mode(janus_edge: Run, tiny_bundle: Path) -> None:
         (("missing", "--repetitions", "0"), 2, "repetitions must be at least 1, found 0"),
         (("missing", "--pictures", "17"), 2, "pictures must be at most 16"),
         (("missing", "--only", "text", "--sweep-pictures", "1"), 2, "is for the mode image"),
+        (("missing", "--parallel", "0"), 2, "parallel must be 'off', 'auto' or a number"),
+        (("missing", "--only", "text", "--parallel", "4"), 2, "parallel: is for the mode image"),
         (("missing", "--image", "none.png"), 2, "none.png"),
         (
             ("missing", "--json", "none/r.json"),

@@ -118,13 +118,21 @@ def test_info_of_a_device(janus_edge: Run, engine: Path) -> None:
         sizes = {"smallest": 1, "typical": 2, "largest": 8}
         data["compute_capability"] = "8.7"
         data["profiles"] = [{"rows": sizes, "new_tokens": sizes, "capacity": sizes}]
-        data["builds"]["text_head"]["workspace_bytes"] = 3 << 20  # type: ignore[index]
+        told = {
+            "workspace_bytes": 3 << 20, "device_weight_bytes": 5 << 20,
+            "precisions": {"MATRIX_MULTIPLY HALF": 2, "CONVOLUTION FLOAT": 1, "SHUFFLE HALF": 4},
+        }  # fmt: skip
+        data["builds"]["text_head"].update(told)  # type: ignore[index]
+        data["options"] = {"weight-streaming": "1024"}
 
     edit_manifest(engine, change)
     done = janus_edge("info", engine)
     assert "ort-cpu, compute capability 8.7" in done.out
     assert "rows 1 to 8 (2), new tokens 1 to 8 (2), capacity 1 to 8 (2)" in done.out
-    assert "workspace 3.0 MiB" in done.out
+    assert "on the device 5.0 MiB, workspace 3.0 MiB" in done.out
+    assert "  layers  HALF 6, FLOAT 1 (products HALF 2, FLOAT 1)\n" in done.out
+    assert done.out.count("  layers  ") == 1
+    assert any(line.split() == ["weight", "streaming", "1024"] for line in done.out.splitlines())
 
 
 def test_verify(janus_edge: Run, engine: Path) -> None:

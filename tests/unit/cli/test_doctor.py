@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.runtime.cuda.fake_driver import FakeDriver
+
 Run = Callable[..., Any]
 
 
@@ -40,6 +42,18 @@ def test_good(janus_edge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CPU" in found["providers"]["detail"]
     assert "processors" in found["machine"]["detail"]
     assert janus_edge("doctor").code == 0
+
+
+def test_gpu(janus_edge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver tells of the GPU; without one the reason, and no problem."""
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: FakeDriver())
+    found = findings(janus_edge("doctor", "--json"))["NVIDIA GPU"]
+    assert found["state"] == "ok"
+    assert found["detail"] == "Fake GPU, compute capability 8.9, driver for CUDA 13.0"
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: FakeDriver(count=0))
+    found = findings(janus_edge("doctor", "--json"))["NVIDIA GPU"]
+    assert found["state"] == "absent"
+    assert "the driver sees no GPU; check `nvidia-smi`" in found["detail"]
 
 
 def test_both_onnxruntimes(janus_edge: Run, monkeypatch: pytest.MonkeyPatch) -> None:

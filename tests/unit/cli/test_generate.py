@@ -64,6 +64,25 @@ def test_json(janus_edge: Run, tiny_bundle: Path) -> None:
     assert again["pictures"][0]["codes"] == data["pictures"][1]["codes"]
 
 
+def test_several_codes_a_pass(
+    janus_edge: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The pictures are the same, and passes are told: in JSON always, in words if they are fewer."""
+    monkeypatch.setenv("JANUS_EDGE_CACHE", str(tmp_path / "cache"))
+    # near greedy the untrained model repeats itself, so that guesses come true
+    command = ("generate", tiny_bundle, "a", "--temperature", "0.001", "--guidance-scale", "1")
+    data = json.loads(janus_edge(*command, "--json").out)
+    assert (data["passes"], data["codes_per_pass"]) == (15, 1)
+    for width in ("4", "auto"):
+        found = json.loads(janus_edge(*command, "--json", "--parallel", width).out)
+        assert found["pictures"] == data["pictures"]
+        assert found["codes_per_pass"] == 15 / found["passes"]
+        told = janus_edge(*command, "--parallel", width).err
+        words = f"{found['passes']} passes, {15 / found['passes']:.1f} codes a pass"
+        assert (words in told) == (found["passes"] < 15)
+    assert "codes a pass" not in janus_edge(*command).err
+
+
 def test_verbose(janus_edge: Run, tiny_bundle: Path) -> None:
     """The plan of the memory goes to standard error."""
     done = janus_edge("generate", tiny_bundle, "a", "--verbose", "--no-verify", "--threads", "1")
@@ -99,6 +118,9 @@ def test_one_file(janus_edge: Run, tiny_bundle: Path) -> None:
         (["a", "--temperature", "-1"], "temperature must be at least 0"),
         (["a", "--temperature", "nan"], "temperature must be a finite number"),
         (["a", "--guidance-scale", "inf"], "guidance_scale must be a finite number"),
+        (["a", "--parallel", "0"], "parallel must be 'off', 'auto' or a number of codes"),
+        (["a", "--parallel", "-3"], "found -3"),
+        (["a", "--parallel", "all"], "found 'all'"),
         (["a", "--seed", "-1"], "the seed must be from 0 to"),
         (["a", "--seed", str(2**64)], "the seed must be from 0 to"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from janus_edge.errors import InputError
 from janus_edge.graphs import Graph
-from janus_edge.runtime.guesses import GUESSES, Frontier, Guess, resampled
+from janus_edge.runtime.guesses import GUESSES, FixedSource, Frontier, Guess, Source, resampled
 from janus_edge.runtime.parallel_decoding import MAX_WINDOW, ParallelDecoder
 from tests.unit.runtime.fakes import CONFIG, FakeBackend
 from tests.unit.runtime.test_image_decoding import LENGTHS, STEPS, drawn, request
@@ -48,18 +50,21 @@ def oracle(codes: np.ndarray, miss: float, seed: int) -> Guess:
     st.sampled_from([0.0, 0.3, 1.0, 4.0]),
     st.sampled_from([1.0, 5.0]),
     st.sampled_from(sorted(GUESSES)),
+    st.sampled_from([Source, lambda: FixedSource(True), lambda: FixedSource(False)]),
     st.data(),
 )
 def test_codes_are_those_of_the_loop(
     prompt_of: list[int], width: int, temperature: float, scale: float, guess: str,
-    data: st.DataObject,
+    source: Callable[[], Source], data: st.DataObject,
 ) -> None:  # fmt: skip
-    """Any batch, width and guess: the law of the module, on integers, where it is exact."""
+    """Any batch, width, guess and source: the law of the module, on integers, where it is exact."""
     count = len(prompt_of)
     seeds = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
     indices = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
     made = request(LENGTHS, prompt_of, seeds, indices, scale, temperature)
-    decoder = ParallelDecoder(CONFIG, FakeBackend(), made, width, guess=GUESSES[guess])
+    decoder = ParallelDecoder(
+        CONFIG, FakeBackend(), made, width, guess=GUESSES[guess], source=source
+    )
     assert np.array_equal(decoded(decoder), drawn(made))
     assert decoder.passes <= STEPS - 1
 
@@ -139,3 +144,42 @@ def test_guesses() -> None:
     assert continued(at) == 6  # 5 above the last, 6 above this: an edge goes down
     assert continued(Frontier(np.array([5, 5, 7, 8, 9]), noise, scores, 4)) == 9
     assert continued(Frontier(at.codes[:4], noise, scores, 4)) == 8
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_what_is_guessed_behind_a_refuted_guess(anew: bool) -> None:
+    """Anew: all positions of the window that are not known; else only those no pass looked at."""
+    made, asked = request([7], [0], [1], [0]), []
+
+    def guess(at: Frontier) -> int:
+        asked.append(len(at.codes))
+        return 0
+
+    decoder = ParallelDecoder(
+        CONFIG, FakeBackend(), made, 6, guess=guess, source=lambda: FixedSource(anew)
+    )
+    assert asked == [1, 2, 3, 4, 5]
+    asked.clear()
+    (gained,) = decoder.advance()
+    known = 1 + gained
+    assert gained < 5
+    assert asked == [*range(known if anew else 7, known + 5)]
+
+
+def test_source() -> None:
+    """Good guesses stay; bad ones give choices a chance, and those stay if they are better; else both
+    are tried in turn, what was better more often."""
+    good = Source()
+    for gained in [6, 1, 4, 1, 5] * 20:
+        good.note(gained)
+        assert good.anew
+    worse = Source()
+    shares = []
+    for gains in ({True: 1, False: 3}, {True: 1, False: 1}):
+        used = []
+        for _ in range(400):
+            used.append(worse.anew)
+            worse.note(gains[worse.anew])
+        shares.append(np.mean(used[100:]))
+    assert shares[0] < 0.05
+    assert 0.3 < shares[1] < 0.7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -118,22 +118,49 @@ def test_parallel_paints_the_same(
         assert found.image.tobytes() == wanted.image.tobytes()
 
 
-def test_closing_steps_stops(janus: Janus) -> None:
+@pytest.mark.parametrize("parallel", ["off", 3])
+def test_closing_steps_stops(janus: Janus, parallel: Any) -> None:
     """A generation that is closed gives nothing more, and the next one is not disturbed."""
     expected = codes_of(janus.generate("a cat"))
-    steps = janus.generate_steps("a cat")
-    assert [next(steps).step for _ in range(3)] == [1, 2, 3]
+    steps = janus.generate_steps("a cat", parallel=parallel)
+    seen = [next(steps) for _ in range(3)]
+    assert seen[0].step == 1
+    assert [step.passes for step in seen] == [0, 1, 2]
     steps.close()  # type: ignore[attr-defined]
     assert list(steps) == []
-    assert codes_of(janus.generate("a cat")) == expected
+    assert codes_of(janus.generate("a cat", parallel=parallel)) == expected
 
 
-def test_two_generations_do_not_mix(janus: Janus) -> None:
+@pytest.mark.parametrize("parallel", ["off", 3])
+def test_two_generations_do_not_mix(janus: Janus, parallel: Any) -> None:
     """Two generations advanced in turns give what each gives alone."""
-    one, two = janus.generate_steps("a cat", seed=1), janus.generate_steps("a dog", seed=2)
-    pairs = list(zip(one, two, strict=True))
-    assert codes_of(list(pairs[-1][0].pictures)) == codes_of(janus.generate("a cat", seed=1))
-    assert codes_of(list(pairs[-1][1].pictures)) == codes_of(janus.generate("a dog", seed=2))
+    jobs = [("a cat", 1), ("a dog", 2)]
+    both = [janus.generate_steps(text, seed=seed, parallel=parallel) for text, seed in jobs]
+    last = list(zip_longest(*both))
+    for number, (text, seed) in enumerate(jobs):
+        *_, step = (pair[number] for pair in last if pair[number])
+        assert codes_of(list(step.pictures)) == codes_of(janus.generate(text, seed=seed))
+
+
+@pytest.mark.parametrize("parallel", ["off", 3])
+def test_previews_are_pictures_in_the_making(janus: Janus, total: int, parallel: Any) -> None:
+    """What a step holds can be decoded, and the caller may keep it: later steps do not change it."""
+    kept = []
+    for step in janus.generate_steps("a cat", 2, parallel=parallel):
+        padded = np.pad(step.codes[0], (0, total - step.step))
+        assert janus.decode(padded).size == (32, 32)
+        kept.append((step, step.codes.copy()))
+    final = kept[-1][1]
+    for step, codes in kept:
+        np.testing.assert_array_equal(step.codes, codes)
+        np.testing.assert_array_equal(codes, final[:, : step.step])
+
+
+def test_several_codes_a_pass_do_not_depend_on_the_batch(janus: Janus) -> None:
+    """Pictures advance at their own pace, and are those that are painted alone."""
+    batch = codes_of(janus.generate(PROMPTS, 2, seed=4, parallel=5))
+    for index, prompt in enumerate(PROMPTS):
+        assert codes_of(janus.generate(prompt, 2, seed=4)) == batch[2 * index : 2 * index + 2]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from typing import Any
 import onnx
 import pytest
 
+from janus_edge.cuda_driver import Gpu
 from janus_edge.engines.tensorrt import api
+from janus_edge.engines.tensorrt import options as options_module
 from janus_edge.engines.tensorrt.api import TensorRT, features, load
 from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.profiles import Profile
@@ -97,6 +99,7 @@ def test_features_of_nothing() -> None:
     assert (found.network_flags, found.capabilities, found.timing_cache) == (0, (), True)
     assert [found.attention, found.cache_update] == [False, False]
     assert [found.streamed_plan, found.user_allocation] == [False, False]
+    assert not found.weight_streaming
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -118,6 +121,14 @@ def test_build(head: Path, streamed: bool) -> None:
     assert [p.shapes for p in options.profiles] == [{"hidden_states": ((1, 6), (2, 6), (2, 6))}]
 
 
+def test_weights_that_cannot_be_streamed(head: Path) -> None:
+    """Asked for in vain, the option is named; nothing is built."""
+    tensorrt = fake_tensorrt(capabilities=("SM80",))
+    with pytest.raises(EngineError, match="cannot build engines whose weights .*--weight-stream"):
+        build(head, tensorrt, weight_streaming=True)
+    assert not [*head.with_name("plans").glob("*")]
+
+
 def test_foreign_timing_cache(head: Path) -> None:
     """One of another GPU or version is said to be of no use, and the build goes on without it."""
     tensorrt = fake_tensorrt()
@@ -137,11 +148,35 @@ def test_ahead_of_time(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.flags == {"REQUIRE_USER_ALLOCATION"}
 
 
+def test_streaming_allocates(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT-RTX takes one of the two flags: weights that are streamed need memory at run time."""
+    tensorrt = fake_tensorrt(capabilities=("SM80",))
+    tensorrt.module.BuilderFlag.WEIGHT_STREAMING = Enum("WEIGHT_STREAMING")
+    newer = TensorRT("TensorRT-RTX", "1.7", tensorrt.module, features(tensorrt.module))
+    build(head, newer, weight_streaming=True)
+    assert tensorrt.module.made[0].flags == {"WEIGHT_STREAMING"}
+
+
 def test_usual_capabilities(head: Path) -> None:
     """TensorRT-RTX' own choice, as far as a version has them."""
     tensorrt = fake_tensorrt(capabilities=("SM75", "SM80", "SM120"))
     build(head, tensorrt)
     assert tensorrt.module.made[0].capabilities == {0: "SM80", 1: "SM120"}
+
+
+def test_the_capability_of_this_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that TensorRT-RTX does not name is built for where its GPU is, beside others or alone."""
+    gpu = Gpu("H100", "9.0", "13.0")
+    monkeypatch.setattr(options_module, "first_gpu", lambda: gpu)
+    tensorrt = fake_tensorrt(capabilities=("SM80",))
+    build(head, tensorrt, capabilities=("9.0", "8.0"))
+    assert tensorrt.module.made[0].capabilities == {0: "SM80", 1: "CURRENT"}
+    with pytest.raises(InputError, match="cannot build for compute capability '9.5': choose from"):
+        build(head, tensorrt, capabilities=("9.5",))
+    del tensorrt.module.ComputeCapability.CURRENT
+    older = TensorRT("TensorRT-RTX", "1.0", tensorrt.module, features(tensorrt.module))
+    with pytest.raises(InputError, match="cannot build for compute capability '9.0'"):
+        build(head, older, capabilities=("9.0",))
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,19 @@ def test_less_than_the_defaults() -> None:
     assert (chat.rows, chat.pictures) == (Range(1, 1, 2), Range(1, 1, 1))
 
 
+def test_window() -> None:
+    """None unless it is asked for; tuned for 8 codes if nothing else is said."""
+    assert parse_profile("", CONFIG).window is None
+    assert parse_profile("window=16", CONFIG).window == Range(1, 8, 16)
+    assert parse_profile("window=4", CONFIG).window == Range(1, 4, 4)
+    assert parse_profile("window=12:32", CONFIG).window == Range(1, 12, 32)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "rows=2:8,prefill=12:12,capacity=16", "rows=1:2,prefill=1,capacity=1", "rows=3"]
-)
+    "text",
+    ["", "rows=2:8,prefill=12:12,capacity=16", "rows=1:2,prefill=1,capacity=1", "rows=3",
+     "window=6:16,capacity=16", "rows=4,window=2", "window=20,prefill=4,capacity=20"],
+)  # fmt: skip
 def test_back_from_a_manifest(text: str) -> None:
     """What a manifest says makes the same profile again."""
     made = parse_profile(text, CONFIG)
@@ -55,7 +65,10 @@ def test_back_from_a_manifest(text: str) -> None:
     ("text", "message"),
     [
         ("rows", "'rows': needs a whole number, or two as in 2:8; --profile is like rows="),
-        ("batch=2", "'batch=2': 'batch' is none of rows, prefill, capacity; --profile is like"),
+        (
+            "batch=2",
+            "'batch=2': 'batch' is none of rows, prefill, window, capacity; --profile is like",
+        ),
         ("=2", "'' is none of"),
         ("rows=2,rows=4", "'rows=4': 'rows' is given twice"),
         ("rows=-2", "'rows=-2': needs a whole number"),
@@ -68,6 +81,8 @@ def test_back_from_a_manifest(text: str) -> None:
         ("rows=0:2", "sizes begin at 1"),
         ("rows=1", "one row, and a picture takes two: give rows=2 or more"),
         ("capacity=0", "sizes begin at 1"),
+        ("window=1", "a window of one code, which is no window: leave it out"),
+        ("window=0", "sizes begin at 1"),
         (f"capacity={MOST + 1}", f"from 1 to {MOST}, the model's positions; found {MOST + 1}"),
         ("prefill=9,capacity=8", "a prefill of 9 tokens does not fit a cache of 8 positions"),
         ("rows=1" + "0" * 30, "needs a whole number"),

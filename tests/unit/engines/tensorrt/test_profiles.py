@@ -67,6 +67,25 @@ def test_manifest_entries() -> None:
     )
 
 
+def test_window() -> None:
+    """Parallel decoding has a profile between the others, in one engine; the graphs around the
+    language model take its positions as rows."""
+    wide = replace(PROFILE, window=Range(1, 4, 6))
+    found = optimization_profiles(Graph.LANGUAGE_MODEL, CONFIG, wide)
+    assert [tuple(s[1] for s in p["inputs_embeds"]) for p in found] == [
+        (1, 4, 8), (1, 4, 6), (1, 1, 1),
+    ]  # fmt: skip
+    assert [entry.new_tokens.largest for entry in wide.manifest_entries()] == [8, 6, 1]
+    for graph, name, sizes in (
+        (Graph.IMAGE_HEAD, "hidden_states", (1, 2, 48)),
+        (Graph.IMAGE_EMBEDDING, "image_codes", (1, 1, 24)),
+        (Graph.GUIDED_SAMPLER, "logits", (2, 2, 48)),
+        (Graph.TEXT_HEAD, "hidden_states", (1, 2, 8)),
+    ):
+        (shapes,) = optimization_profiles(graph, CONFIG, wide)
+        assert tuple(shape[0] for shape in shapes[name]) == sizes
+
+
 def test_default() -> None:
     """Two rows per picture; a prefill may fill the cache, which is within the model's positions."""
     made = Profile.of(CONFIG, pictures=Range(1, 2, 4))
@@ -80,6 +99,7 @@ def test_default() -> None:
         ({"capacity": 0}, f"from 1 to {MOST}, the model's positions; found 0"),
         ({"capacity": MOST + 1}, f"found {MOST + 1}"),
         ({"prefill": Range(1, 4, 17)}, "a prefill of 17 tokens does not fit a cache of 16"),
+        ({"window": Range(1, 4, 17)}, "a window of 17 codes does not fit a cache of 16 positions"),
         ({"pictures": Range(1, 1, 5)}, "5 pictures take 10 rows under guidance, and the .* has 8"),
     ],
 )

@@ -89,7 +89,9 @@ class FakeDriver:
         capability: tuple[int, int] = (8, 9),
         total: int = 1 << 30,
         lacking: frozenset[str] = frozenset(),
+        name: bytes = b"Fake GPU",
     ) -> None:
+        self.name = name
         self.calls: Counter[str] = Counter()
         self.failures: dict[str, tuple[int, int]] = {}
         self.lost = 0
@@ -107,7 +109,8 @@ class FakeDriver:
         self.executables: dict[int, list[Operation]] = {}
 
     def __getattr__(self, name: str) -> Function:
-        known = name in FUNCTIONS or name == "cuDeviceGetCount"  # which `why_no_gpu` calls
+        # what `cuda_driver` calls besides
+        known = name in FUNCTIONS or name in ("cuDeviceGetCount", "cuDriverGetVersion")
         if name.startswith("_") or not known or name in self._lacking:
             raise AttributeError(name)
         return self._functions.setdefault(name, Function(self, name))
@@ -180,6 +183,9 @@ class FakeDriver:
     def _cuInit(self, flags: int) -> int:
         return 0 if self._count else 100
 
+    def _cuDriverGetVersion(self, out: Any) -> None:
+        out.value = 13000
+
     def _cuDeviceGetCount(self, out: Any) -> None:
         out.value = self._count
 
@@ -196,7 +202,7 @@ class FakeDriver:
         return 0 if ordinal < self._count else 101
 
     def _cuDeviceGetName(self, out: Any, size: int, device: int) -> int:
-        out.value = b"Fake GPU"
+        out.value = self.name
         return 0
 
     def _cuDeviceGetAttribute(self, out: Any, attribute: int, device: int) -> None:

@@ -52,9 +52,13 @@ class Behaviour:
     aliases: dict[str, str | None] = field(default_factory=dict)
     tensors: dict[str, dict[str, Any]] = field(default_factory=dict)
     capturable: bool = True
+    #: bytes of weights that stay on the GPU, by the graph whose budget was set
+    budgets: dict[str, int] = field(default_factory=dict)
     #: what runs asked for, one entry each: graph, profile, shapes of the inputs
     runs: list[tuple[str, int, dict[str, tuple[int, ...]]]] = field(default_factory=list)
     contexts: int = 0
+    #: what was compiled, one entry each: graph, profile, shapes
+    compiled: list[str] = field(default_factory=list)
 
 
 class Enum:
@@ -137,7 +141,7 @@ def fake_module(
 
     class CudaEngine:
         def __init__(self, runtime: Any, plan: dict[str, Any]) -> None:
-            self._runtime, self._plan = runtime, plan
+            self._runtime, self._plan, self._used = runtime, plan, False
             weights = driver.reserve(plan["weights"])
             assert weights is not None
             self._end = weakref.finalize(self, driver.memory.pop, weights)
@@ -156,6 +160,24 @@ def fake_module(
         @property
         def device_memory_size_v2(self) -> int:
             return int(self._plan["scratch"])
+
+        @property
+        def streamable_weights_size(self) -> int:
+            return int(self._plan.get("streamable", 0))
+
+        @property
+        def weight_streaming_budget_v2(self) -> int:
+            return does.budgets.get(self._plan["graph"], 0)
+
+        @weight_streaming_budget_v2.setter
+        def weight_streaming_budget_v2(self, size: int) -> None:
+            assert not self._used, "a budget is set before there is a context"
+            if not fails("weight_streaming_budget_v2", self._runtime):
+                assert 0 <= size <= self.streamable_weights_size
+                does.budgets[self._plan["graph"]] = size
+
+        def get_weight_streaming_automatic_budget(self) -> int:
+            return self.streamable_weights_size // 2
 
         def get_tensor_name(self, index: int) -> str:
             return [*self._tensors][index]
@@ -185,28 +207,57 @@ def fake_module(
             return module.IRuntimeConfig()
 
         def create_execution_context(self, strategy: Any) -> Any:
-            eager = False
+            eager, cache = False, None
             if just_in_time and isinstance(strategy, module.IRuntimeConfig):
                 eager = strategy.dynamic_shapes_kernel_specialization_strategy is kernels.EAGER
+                cache = strategy._cache
                 strategy = strategy._strategy
             managed = module.ExecutionContextAllocationStrategy.USER_MANAGED
             assert strategy is managed, "the context would take scratch memory of its own"
             if fails("create_execution_context", self._runtime):
                 return None
-            return module.IExecutionContext(self, eager)
+            self._used = True
+            return module.IExecutionContext(self, eager, cache)
+
+    class RuntimeCache:
+        def __init__(self) -> None:
+            self._kernels: set[str] = set()
+
+        def serialize(self) -> Any:
+            if "serialize" in does.fail:
+                return None
+            return np.frombuffer(json.dumps(sorted(self._kernels)).encode(), np.uint8)
+
+        def deserialize(self, blob: bytes) -> bool:
+            assert driver._usable(), "without a current context nothing can be checked"
+            if "deserialize_cache" in does.fail:
+                return False
+            self._kernels.update(json.loads(bytes(blob)))
+            return True
 
     class RuntimeConfig:
         dynamic_shapes_kernel_specialization_strategy = kernels.LAZY
 
         def __init__(self) -> None:
             self._strategy = module.ExecutionContextAllocationStrategy.STATIC
+            self._cache: Any = None
 
         def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
             self._strategy = strategy
 
+        def create_runtime_cache(self) -> Any:
+            return module.IRuntimeCache()
+
+        def set_runtime_cache(self, cache: Any) -> bool:
+            if "set_runtime_cache" in does.fail:
+                return False
+            self._cache = cache
+            return True
+
     class ExecutionContext:
-        def __init__(self, engine: Any, eager: bool) -> None:
+        def __init__(self, engine: Any, eager: bool, cache: Any) -> None:
             does.contexts += 1
+            self._cache = cache
             self._engine, self._eager, self._profile = engine, eager, -1
             self._end = weakref.finalize(self, _one_less, does)
             self._shapes: dict[str, tuple[int, ...]] = {}
@@ -266,6 +317,12 @@ def fake_module(
                 if fails("capture", runtime):
                     return False
             self._warm = True
+            if just_in_time:
+                kernel = json.dumps([plan["graph"], self._profile, sorted(self._shapes.items())])
+                known = set() if self._cache is None else self._cache._kernels
+                if kernel not in known:
+                    does.compiled.append(kernel)
+                    known.add(kernel)
             shapes = {name: self.get_tensor_shape(name) for name in self._engine._tensors}
             for name in shapes:
                 if name.startswith("present_"):
@@ -316,6 +373,8 @@ def fake_module(
     module.IExecutionContext = limited(ExecutionContext, version, "IExecutionContext")
     if members(version, "IRuntimeConfig"):
         module.IRuntimeConfig = limited(RuntimeConfig, version, "IRuntimeConfig")
+    if members(version, "IRuntimeCache"):
+        module.IRuntimeCache = limited(RuntimeCache, version, "IRuntimeCache")
     return module
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from janus_edge.bench.bandwidth import MeasuresBandwidth
+from janus_edge.bench.process_memory import ReportsDeviceMemory
 from janus_edge.engine import Engine
 from janus_edge.errors import BackendError, DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
@@ -235,6 +237,37 @@ def test_plans_of_other_graphs(
     assert machine.driver.live() == {}
 
 
+@pytest.mark.parametrize("version", ["10.3", "10.16", "11.4"])
+def test_caches_of_older_engines(
+    made: Engine, engine: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """What `tensorrt-10.3` makes of a cache no version declares to be in place, and newer ones that
+    can tell say so: it runs all the same. One in place of another input is refused."""
+    machine = install(monkeypatch, version=version)
+    tools = {"tensorrt": machine.module.__version__}
+    edit_manifest(engine, lambda data: data.update(target="tensorrt-10.3", tools=tools))
+    machine.behaviour.aliases.update({"present_key.0": None, "present_value.0": None})
+    TensorRTBackend(Engine.open(engine)).plan(Graph.LANGUAGE_MODEL)
+    machine.behaviour.aliases["present_key.0"] = "past_value.0"
+    if version != "10.3":
+        with pytest.raises(EngineError, match="present_key.0 is not past_value.0 updated"):
+            TensorRTBackend(Engine.open(engine)).plan(Graph.LANGUAGE_MODEL)
+
+
+def test_another_gpu_of_the_same_kind(
+    engine: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plan is tuned for one GPU: on another a warning names both, and the command that mends it."""
+    for gpu, warned in (("Fake GPU", 0), ("Fake GPU Ti", 1)):
+        tools = {"tensorrt": "10.16.1", "gpu": gpu}
+        edit_manifest(engine, lambda data, tools=tools: data.update(tools=tools))  # type: ignore[misc]
+        caplog.clear()
+        Janus.load(engine).close()
+        assert len(caplog.messages) == warned
+    assert "on a GPU of the name Fake GPU Ti, and this is Fake GPU" in caplog.messages[0]
+    assert "janus-edge build" in caplog.messages[0]
+
+
 @pytest.mark.parametrize("alias", [None, "past_value.0"])
 def test_a_cache_that_is_not_updated_in_place(
     made: Engine, monkeypatch: pytest.MonkeyPatch, alias: str | None
@@ -261,3 +294,16 @@ def test_options(made: Engine, machine: Machine) -> None:
     with pytest.raises(InputError, match="fetch_every must be at least 1, found 0"):
         TensorRTBackend(made, fetch_every=0)
     assert machine.driver.calls.total() == 0
+
+
+def test_figures_of_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bench` asks a backend for its device's memory and bandwidth: weights of opened plans count."""
+    install(monkeypatch, FakeDriver(total=16 << 20))
+    backend = TensorRTBackend(counting_engine(tmp_path))
+    assert isinstance(backend, ReportsDeviceMemory)
+    assert isinstance(backend, MeasuresBandwidth)
+    before = backend.device_memory_peak()
+    backend.session(Graph.TEXT_HEAD)
+    assert backend.device_memory_peak() - before >= 1000
+    assert backend.read_bandwidth() > 0
+    backend.close()

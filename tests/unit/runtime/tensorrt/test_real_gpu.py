@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,23 @@ pytestmark = [
 PROFILE = "rows=2:8,prefill=16:64,capacity=256"
 
 
+@pytest.fixture(scope="module")
+def folder(request: pytest.FixtureRequest) -> Path:
+    """A bundle of the dimensions 'tiny': the one that gpu-check prepared, or exported now."""
+    prepared = os.environ.get("JANUS_EDGE_TINY_BUNDLE")
+    found: Path = Path(prepared) if prepared else request.getfixturevalue("tiny_bundle")
+    return found
+
+
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
 def engine(
-    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Engine:
-    """``tiny_bundle`` built here, in float32."""
+    """``folder`` built here, in float32."""
     module = request.param.replace("-", "_")
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{request.param} is not installed")
-    bundle = Bundle.open(tiny_bundle)
+    bundle = Bundle.open(folder)
     capabilities = [first_gpu().compute_capability] if request.param == "tensorrt-rtx" else []
     target = TensorRTTarget(
         request.param, bundle.manifest.config, profile=PROFILE, capabilities=capabilities
@@ -41,11 +50,11 @@ def engine(
 
 
 @pytest.mark.parametrize("cuda_graph", [True, False])
-def test_pictures_and_answers(engine: Engine, tiny_bundle: Path, cuda_graph: bool) -> None:
+def test_pictures_and_answers(engine: Engine, folder: Path, cuda_graph: bool) -> None:
     """Float32 on the GPU draws the codes and says the words of the CPU, with and without a CUDA
     graph, of one picture and of several."""
     with (
-        Janus.load(tiny_bundle) as cpu,
+        Janus.load(folder) as cpu,
         Janus(engine, open_backend(engine, cuda_graph=cuda_graph)) as gpu,
     ):
         for prompts, count in ((["a cat", "a small red house by a lake"], 2), (["a fox"], 1)):

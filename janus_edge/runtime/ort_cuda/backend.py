@@ -1,0 +1,66 @@
+"""ONNX Runtime's CUDA provider as a backend: an engine folder on one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from janus_edge.bundle import Bundle
+from janus_edge.config import JanusConfig
+from janus_edge.engine import Engine
+from janus_edge.graphs import Graph
+from janus_edge.runtime.image_decoding import ImageRequest
+from janus_edge.runtime.ort_cuda import image_loop
+from janus_edge.runtime.ort_cuda.image_step import STEP_GRAPHS
+from janus_edge.runtime.ort_cuda.provider import Device, Provider
+from janus_edge.runtime.ort_cuda.session import OrtDeviceSession
+
+
+class OrtCudaBackend:
+    """Graphs of an engine, opened as they are asked for, on the first GPU that the driver shows.
+
+    ``cuda_graph`` lets ONNX Runtime capture a step of painting and replay it. ``device`` 'cpu' is
+    for tests: everything but the capture, on memory of the host. Raises DependencyError without
+    ONNX Runtime's CUDA provider, EngineError for an engine of another version, with the command
+    that builds it again, and BackendError without a GPU.
+    """
+
+    def __init__(self, bundle: Bundle, *, cuda_graph: bool = True, device: Device = "cuda") -> None:
+        recipe = bundle.manifest.recipe
+        self._bundle = bundle
+        self.provider = Provider(device, cuda_graph=cuda_graph)
+        if isinstance(bundle, Engine):
+            bundle.check_tool("onnxruntime", self.provider.ort.__version__)
+        self.float_dtype: np.dtype[Any] = np.dtype(recipe.float_type)
+        self.cache_dtype = self.float_dtype if recipe.cache == "float" else np.dtype(recipe.cache)
+        self._sessions: dict[Graph, OrtDeviceSession] = {}
+        self._graph_ids = 0
+
+    def session(self, graph: Graph) -> OrtDeviceSession:
+        """The session of ``graph``, opened (and its files verified) at the first call."""
+        if graph not in self._sessions:
+            self._sessions[graph] = OrtDeviceSession(
+                self.provider,
+                self._bundle.graph(graph),
+                captured=graph in STEP_GRAPHS,
+                quantised=self._bundle.manifest.recipe.quantised,
+            )
+        return self._sessions[graph]
+
+    def next_graph_id(self) -> int:
+        """An id for captured runs that nobody else has."""
+        self._graph_ids += 1
+        return self._graph_ids
+
+    def image_codes(
+        self, config: JanusConfig, request: ImageRequest
+    ) -> Iterator[NDArray[np.int64]]:
+        """The codes [P] of every position in turn, as the loop over sessions finds them."""
+        return image_loop.image_codes(config, self, request)
+
+    def close(self) -> None:
+        """Free all sessions; a later call opens them again."""
+        self._sessions.clear()

@@ -1,0 +1,159 @@
+"""The target `ort-cuda`: what is rewritten, that every node has a kernel, and that it computes the same.
+
+No GPU is asked for: graphs run on the CPU here, which has all of their operators, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from janus_edge.bundle import Bundle
+from janus_edge.calib.bundle_quantizer import quantise_bundle
+from janus_edge.engine import Engine
+from janus_edge.engine_manifest import PassReport
+from janus_edge.engines.build import build_engine
+from janus_edge.engines.lowering import primitive_group_norm, shapes_on_device
+from janus_edge.engines.lowering.passes import Outcome, Pass
+from janus_edge.engines.ort_cuda import OrtCuda
+from janus_edge.errors import EngineError
+from janus_edge.graphs import Graph
+from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
+from janus_edge.runtime.pipeline import Janus
+from janus_edge.runtime.session import OrtCpuBackend
+from tests.unit.cli.conftest import Run
+from tests.unit.engines.ort_cuda_kernels import KERNELS, ON_THE_HOST
+from tests.unit.int8_cache import int8_cache_bundle
+
+WEIGHTS = Recipe("w", "float32", (Rule("language_model/*", Scheme("int4", 32)), Rule("*", None)))
+
+
+@pytest.fixture(scope="module", params=["fp32", "int4 weights", "int8-cache"])
+def bundle(
+    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    if request.param == "fp32":
+        return tiny_bundle
+    path = tmp_path_factory.mktemp("quantised") / "tiny"
+    if request.param == "int8-cache":
+        return int8_cache_bundle(tiny_bundle, path.parent)
+    return quantise_bundle(Bundle.open(tiny_bundle), path, WEIGHTS)[0].path
+
+
+def nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    """All nodes; graphs inside would be control flow, which a CUDA graph cannot hold."""
+    for node in graph:
+        assert not any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())
+        yield node
+
+
+def strangers(engine: Engine) -> list[str]:
+    """Nodes that have no kernel for their type, and readers of shapes that would be on the CPU."""
+    wrong = []
+    for graph in Graph:
+        for node in nodes(ir.load(engine.graph(graph)).graph):
+            types = KERNELS.get((node.domain, node.op_type))
+            dtype = node.outputs[0].dtype
+            kind = "" if dtype is None or not dtype.is_floating_point() else dtype.name
+            if types is None or (types and kind and kind not in types):
+                wrong.append(f"{graph.value}: {node.op_type} {kind}")
+            if node.op_type == "Shape":
+                readers = {(use.node.op_type, use.idx) for use in node.outputs[0].uses()}
+                wrong += [f"{graph.value}: {one} reads a shape" for one in readers - ON_THE_HOST]
+    return wrong
+
+
+def test_an_engine_computes_what_its_bundle_does(bundle: Path, tmp_path: Path) -> None:
+    """Code by code and token by token, for one picture and for several of several prompts; and every
+    node has a kernel on the GPU."""
+    engine = build_engine(Bundle.open(bundle), OrtCuda(), tmp_path / "e").engine
+    layers = engine.manifest.config.language.layers
+    passes = engine.manifest.builds["language_model"].passes
+    assert passes["shapes_on_device"] == PassReport(4 * layers + 2)
+    assert passes["skip_norm"].changed == 2 * layers
+    assert passes["joined_projections"].changed == 2 * layers
+    assert (engine.manifest.target, engine.manifest.compute_capability) == ("ort-cuda", None)
+    assert strangers(engine) == []
+    other = Janus(engine, OrtCpuBackend(engine, threads=1))
+    with Janus.load(bundle, threads=1) as janus, other:
+        for arguments in (("a red fox",), (["a red fox", "a small blue square on a table"], 2, 3)):
+            pictures = [j.generate(*arguments) for j in (janus, other)]  # type: ignore[arg-type]
+            codes = [np.array([p.codes for p in painted]) for painted in pictures]
+            np.testing.assert_array_equal(*codes)
+        photo = pictures[0][0].image
+        answers = [j.describe(photo, "What is this?", max_new_tokens=8) for j in (janus, other)]
+        assert answers[0].token_ids == answers[1].token_ids
+        np.testing.assert_array_equal(janus.encode(photo), other.encode(photo))
+
+
+def test_float16(half_bundle: Path, tmp_path: Path) -> None:
+    """Every node of a float16 engine has a kernel on the GPU."""
+    engine = build_engine(Bundle.open(half_bundle), OrtCuda(), tmp_path / "e").engine
+    assert engine.manifest.recipe.float_type == "float16"
+    assert strangers(engine) == []
+
+
+def without(pass_name: str) -> type[OrtCuda]:
+    """The target without the work of one pass."""
+
+    class Lacking(OrtCuda):
+        def passes(self, graph: Graph, recipe: Recipe) -> tuple[Pass, ...]:
+            return tuple(
+                Pass(p.name, lambda _: Outcome(0), expected=False) if p.name == pass_name else p
+                for p in super().passes(graph, recipe)
+            )
+
+    return Lacking
+
+
+@pytest.mark.parametrize(
+    ("pass_name", "stranger"),
+    [
+        ("shapes_on_device", "language_model: Range "),
+        ("group_norm", "vq_decoder: GroupNormalization FLOAT"),
+    ],
+)
+def test_each_pass_is_needed(
+    tiny_bundle: Path, tmp_path: Path, pass_name: str, stranger: str
+) -> None:
+    """Without it there are nodes that the GPU has no kernel for, or that go to the CPU."""
+    target = without(pass_name)()
+    engine = build_engine(Bundle.open(tiny_bundle), target, tmp_path / "e").engine
+    assert stranger in strangers(engine)
+
+
+def test_passes_by_graph() -> None:
+    """The same for every recipe; graphs around the models stay as they are."""
+    int8 = Recipe("r", "float32", (Rule("*", Scheme("int8", inputs="maximum")),))
+    for recipe in (RECIPES["fp16"], WEIGHTS, int8):
+        found = {graph: [p.rewrite for p in OrtCuda().passes(graph, recipe)] for graph in Graph}
+        assert shapes_on_device.rewrite in found[Graph.LANGUAGE_MODEL]
+        assert found[Graph.VQ_DECODER] == [primitive_group_norm.rewrite]
+        assert found[Graph.GUIDED_SAMPLER] == []
+
+
+def test_bfloat16_is_refused_with_the_fix() -> None:
+    bundle: Any = SimpleNamespace(path=Path("b"), manifest=SimpleNamespace(recipe=RECIPES["bf16"]))
+    with pytest.raises(
+        EngineError, match=r"b: .*bfloat16.* --precision fp16 \(or fp32\) for ort-c"
+    ):
+        OrtCuda().check(bundle)
+    OrtCuda().check(SimpleNamespace(manifest=SimpleNamespace(recipe=RECIPES["fp16"])))  # type: ignore[arg-type]
+
+
+def test_the_command(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    """It builds on a machine without a GPU, and takes none of TensorRT's options."""
+    done = janus_edge("build", tiny_bundle, tmp_path / "e", "--target", "ort-cuda", "--no-cache")
+    assert done.code == 0
+    assert "MiB, ort-cuda; built in " in done.out
+    refused = janus_edge(
+        "build", tiny_bundle, tmp_path / "f", "--target", "ort-cuda", "--profile", "rows=2"
+    )
+    assert refused.code == 2
+    assert "--profile is for TensorRT: leave it out for ort-cuda" in refused.err

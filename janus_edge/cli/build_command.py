@@ -43,6 +43,7 @@ def build(
 
     \b
     ort-cpu        ONNX Runtime on the CPU
+    ort-cuda       ONNX Runtime on an NVIDIA GPU; needs no GPU to build
     tensorrt       TensorRT 10.15 or newer, on this machine's GPU
     tensorrt-rtx   TensorRT-RTX; needs no GPU to build
     tensorrt-10.3  older TensorRT (JetPack 6), on this machine's GPU

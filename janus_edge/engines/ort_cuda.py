@@ -1,7 +1,7 @@
 """The target `ort-cuda`: graphs of which ONNX Runtime's CUDA provider runs every node on the GPU.
 
-What has a kernel there, and for which types, is from ONNX Runtime's docs/OperatorKernels.md (as of
-1.31). The standard Attention and TensorScatter stay: they have kernels for float32 and float16, the
+What has a kernel there, and for which types, is from a copy of ONNX Runtime's docs/OperatorKernels.md
+of about 1.31. The standard Attention and TensorScatter stay: they have kernels for float32 and float16, the
 cache is written in place, and several new tokens of several rows behind a past are no special case.
 GroupQueryAttention has none for float32, takes its longest length from the host, which a CUDA graph
 would not see change, and needs an ``If`` for such tokens, which a CUDA graph cannot hold.

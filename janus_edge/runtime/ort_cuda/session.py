@@ -56,8 +56,8 @@ class OrtDeviceSession:
     ) -> Call:
         """A call that runs the graph on these places; it has finished when it returns.
 
-        With ``graph_id`` ONNX Runtime captures the second run in a CUDA graph and replays it from
-        then on, so no other launch of this session may have the same id.
+        With ``graph_id`` ONNX Runtime captures a run behind the first in a CUDA graph and replays it
+        from then on, so no other launch of this session may have the same id.
         """
         binding = self._session.io_binding()
         provider, options = self._provider, self._provider.run_options(graph_id)

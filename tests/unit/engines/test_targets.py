@@ -21,7 +21,7 @@ def test_every_name_has_a_target(name: str) -> None:
 
 def test_unknown() -> None:
     """One that is not there is an error that lists them."""
-    known = "ort-cpu, tensorrt, tensorrt-rtx, tensorrt-10.3"
+    known = "ort-cpu, ort-cuda, tensorrt, tensorrt-rtx, tensorrt-10.3"
     with pytest.raises(InputError, match=f"unknown target 'abacus': choose one of {known}$"):
         target("abacus", CONFIG)
 

@@ -170,7 +170,7 @@ def test_source() -> None:
     """Good guesses stay; bad ones give choices a chance, and those stay if they are better; else both
     are tried in turn, what was better more often."""
     good = Source()
-    for gained in [6, 1, 4, 1, 5] * 20:
+    for gained in [6, 8, 5, 9, 7] * 20:
         good.note(gained)
         assert good.anew
     worse = Source()
@@ -181,5 +181,5 @@ def test_source() -> None:
             used.append(worse.anew)
             worse.note(gains[worse.anew])
         shares.append(np.mean(used[100:]))
-    assert shares[0] < 0.05
+    assert shares[0] < 0.15
     assert 0.3 < shares[1] < 0.7

@@ -18,6 +18,10 @@ _PROVIDERS: dict[Device, str] = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExe
 
 _INSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'janus-edge[gpu]'"
 
+#: Optimisers that are switched off for Q/DQ nodes. The first fails on graphs of opset 21 and newer (seen
+#: with 1.31.1); the second gives convolutions int32 biases, for which there is no CUDA kernel.
+_DISABLED = ["QDQPropagationTransformer", "WeightBiasQuantization"]
+
 #: What a message tells of the fix; the first that is found in it.
 _FIXES = (
     (
@@ -28,6 +32,10 @@ _FIXES = (
     (
         ("graph capture", "CUDA Graph", "StreamCapture", "capturing"),
         "run without a CUDA graph: --no-cuda-graph",
+    ),
+    (
+        ("cuDNN is unavailable",),  # the session opens without it, and its first convolution fails
+        "install cuDNN's library with  pip install 'onnxruntime-gpu[cuda,cudnn]'",
     ),
     (
         ("no kernel image", "CUDA failure 209"),
@@ -92,15 +100,15 @@ class Provider:
             ) from failure
 
     def _session(self, path: Path, options: Any, captured: bool, quantised: bool) -> Any:
-        own = {"device_id": "0", "use_tf32": "0"}  # 10 bits of float32's mantissa are not float32
+        # no device_id: 0 is the default, and where it is given 1.31.1 warns that no plugin has it
+        own = {"use_tf32": "0"}  # 10 bits of float32's mantissa are not float32
         if captured and self.cuda_graph:
             own["enable_cuda_graph"] = "1"
         return self.ort.InferenceSession(
             str(path),
             options,
             providers=[(self.name, own if self.device == "cuda" else {})],
-            # fails on graphs of opset 21 and newer (seen with 1.31.1)
-            disabled_optimizers=["QDQPropagationTransformer"] if quantised else [],
+            disabled_optimizers=_DISABLED if quantised else [],
             enable_fallback=0,  # it would try the CPU, and print so
         )
 
@@ -111,6 +119,8 @@ class Provider:
             # blocked weights stay integers in MatMulNBits
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
         if self.device == "cuda":
+            # an arena grows by powers of two, and weights never leave it
+            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
             entry = "disable_cpu_ep_fallback" if strict else "record_ep_graph_assignment_info"
             options.add_session_config_entry(f"session.{entry}", "1")
         return options

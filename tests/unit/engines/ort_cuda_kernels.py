@@ -1,51 +1,55 @@
-"""Operators that ONNX Runtime's CUDA provider has kernels for, as far as our graphs have them.
+"""Whether ONNX Runtime's CUDA provider has a kernel for a node, by the rules of its registry.
 
-Source: the section "Operators implemented by CUDAExecutionProvider" of docs/OperatorKernels.md, as it
-was while ONNX Runtime had the operators of 1.31.1 (GroupQueryAttention with 16 inputs, Range of opset
-27, BitCast of 26). Versions are those whose kernel serves opset 24; types are those of floats, empty
-for operators that take any type.
+`ort_cuda_kernels.json` is what onnxruntime-gpu registers (`record_ort_cuda_kernels.py`). A kernel with a
+last version serves those from its first to its last; one without serves its first version only
+(KernelRegistry::VerifyKernelDef).
 """
 
 from __future__ import annotations
 
-_BOTH = frozenset({"FLOAT", "FLOAT16"})
-_ALL = _BOTH | {"BFLOAT16"}
-_ANY: frozenset[str] = frozenset()
+import functools
+import json
 
-#: Domain and operator: the float types of its kernel.
-KERNELS: dict[tuple[str, str], frozenset[str]] = {
-    ("", "Add"): _ALL,
-    ("", "ArgMax"): _BOTH,
-    ("", "Attention"): _ALL,
-    ("", "Cast"): _ALL,
-    ("", "Concat"): _ANY,
-    ("", "Conv"): _ALL,
-    ("", "DequantizeLinear"): _BOTH,
-    ("", "Div"): _ALL,
-    ("", "Gather"): _ANY,
-    ("", "Gelu"): _ALL,
-    ("", "InstanceNormalization"): _BOTH,
-    ("", "LayerNormalization"): _ALL,
-    ("", "LpNormalization"): _BOTH,
-    ("", "MatMul"): _ALL,
-    ("", "Mul"): _ALL,
-    ("", "QuantizeLinear"): _BOTH,
-    ("", "RMSNormalization"): _ALL,
-    ("", "Reshape"): _ANY,
-    ("", "Resize"): _BOTH,
-    ("", "RotaryEmbedding"): _ALL,
-    ("", "Shape"): _ANY,
-    ("", "Sigmoid"): _ALL,
-    ("", "Slice"): _ANY,
-    ("", "Split"): _ANY,
-    ("", "Squeeze"): _ANY,
-    ("", "Sub"): _ALL,
-    ("", "TensorScatter"): _ANY,
-    ("", "Transpose"): _ANY,
-    ("", "Unsqueeze"): _ANY,
-    ("com.microsoft", "SkipSimplifiedLayerNormalization"): _ALL,
-}
+import onnx
+import onnx_ir as ir
+
+from tests.unit.engines.record_ort_cuda_kernels import TABLE
 
 #: Inputs that these kernels read in the host's memory; a shape that is read elsewhere is copied, or
 #: takes its reader to the CPU.
 ON_THE_HOST = {("Reshape", 1), ("Slice", 1), ("Slice", 2), ("Slice", 3), ("Slice", 4)}
+
+
+@functools.cache
+def kernels() -> dict[tuple[str, str], list[tuple[int, int | None, dict[str, list[str]]]]]:
+    """First version, last and types by symbol of every kernel, by domain and operator."""
+    found: dict[tuple[str, str], list[tuple[int, int | None, dict[str, list[str]]]]] = {}
+    for domain, name, first, last, types in json.loads(TABLE.read_text())["kernels"]:
+        found.setdefault((domain, name), []).append((first, last, types))
+    return found
+
+
+def has_kernel(node: ir.Node, opset: int) -> bool:
+    """Whether one serves ``node`` of a graph of ``opset``; a type that is not known fits any."""
+    version, symbols = _schema(node, opset)
+    held: dict[str, set[str]] = {}
+    for value, symbol in symbols:
+        if value is not None and value.dtype is not None:
+            held.setdefault(symbol, set()).add(value.dtype.name.lower())
+    return any(
+        (first == version if last is None else first <= version <= last)
+        and all(held.get(symbol, set()) <= {*names} for symbol, names in types.items())
+        for first, last, types in kernels().get((node.domain, node.op_type), [])
+    )
+
+
+def _schema(node: ir.Node, opset: int) -> tuple[int, list[tuple[ir.Value | None, str]]]:
+    """The version of the operator, and the symbol of the type of every input and output."""
+    if node.domain:  # one version each, and what goes in and out first has the type T
+        return 1, [(node.inputs[0], "T"), (node.outputs[0], "T")]
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    symbols = []
+    for values, formals in ((node.inputs, schema.inputs), (node.outputs, schema.outputs)):
+        for index, value in enumerate(values):
+            symbols.append((value, formals[min(index, len(formals) - 1)].type_str))
+    return schema.since_version, symbols

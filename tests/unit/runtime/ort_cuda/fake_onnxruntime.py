@@ -48,6 +48,8 @@ class FakeSession:
         self.path, self.own, self.captured = path, own, dict[str, FakeBinding]()
         self.released = list[int]()
         self.strict = _entry(options, "session.disable_cpu_ep_fallback") == "1"
+        self.weights_apart = _entry(options, "session.use_device_allocator_for_initializers") == "1"
+        self.disabled = list(rest["disabled_optimizers"])
         owner.opened.append(self)
         failure = owner.failure(self) if owner.failure else None
         if failure:

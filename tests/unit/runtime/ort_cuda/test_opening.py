@@ -36,7 +36,11 @@ def test_which_backend(engine: Engine, machine: FakeOnnxRuntime, *, cuda_graph: 
     captured, plain = machine.opened
     assert captured.own.get("enable_cuda_graph") == ("1" if cuda_graph else None)
     assert "enable_cuda_graph" not in plain.own
-    assert all(session.strict and session.own["use_tf32"] == "0" for session in machine.opened)
+    for session in machine.opened:
+        assert session.strict
+        assert session.weights_apart
+        assert session.own["use_tf32"] == "0"
+        assert "device_id" not in session.own  # of which each session would warn
     backend.close()
 
 
@@ -105,6 +109,7 @@ def test_a_provider_that_does_not_load(
     [
         ("Failed to allocate memory for requested buffer", "free memory of the GPU"),
         ("CUDA failure 35: driver version is insufficient", "update the NVIDIA driver"),
+        ("cuDNN is unavailable or disabled", "install cuDNN's library with"),
         ("cannot use the graph capture feature as requested", "--no-cuda-graph"),
         ("an illegal memory access was encountered", "janus-edge verify"),
     ],
@@ -122,6 +127,16 @@ def test_failures_and_fixes(engine: Engine, machine: FakeOnnxRuntime, text: str,
     call = backend.session(Graph.IMAGE_HEAD).bind({"hidden_states": hidden}, {"logits": logits})
     with pytest.raises(BackendError, match=rf"image_head.onnx: failed while running .*{fix}"):
         call()
+
+
+@pytest.mark.parametrize("quantised", [True, False])
+def test_optimisers_for_integers(
+    engine: Engine, machine: FakeOnnxRuntime, *, quantised: bool
+) -> None:
+    """Biases of convolutions stay floats: there is no kernel for integer ones."""
+    Provider().open(engine.graph(Graph.IMAGE_HEAD), quantised=quantised)
+    expected = ["QDQPropagationTransformer", "WeightBiasQuantization"] if quantised else []
+    assert machine.opened[0].disabled == expected
 
 
 def test_no_memory(machine: FakeOnnxRuntime) -> None:

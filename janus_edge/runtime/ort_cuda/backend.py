@@ -18,6 +18,10 @@ from janus_edge.runtime.ort_cuda.image_step import STEP_GRAPHS
 from janus_edge.runtime.ort_cuda.provider import Device, Provider
 from janus_edge.runtime.ort_cuda.session import OrtDeviceSession
 
+#: Steps that may be captured at once. A CUDA graph takes memory of the GPU and is only freed with its
+#: session: the CUDA provider of 1.31.1 does nothing when it is asked to release one.
+MOST_CAPTURED = 16
+
 
 class OrtCudaBackend:
     """Graphs of an engine, opened as they are asked for, on the first GPU that the driver shows.
@@ -37,6 +41,7 @@ class OrtCudaBackend:
         self.float_dtype: np.dtype[Any] = np.dtype(recipe.float_type)
         self.cache_dtype = self.float_dtype if recipe.cache == "float" else np.dtype(recipe.cache)
         self._sessions: dict[Graph, OrtDeviceSession] = {}
+        self._captured: dict[object, int] = {}
         self._graph_ids = 0
 
     def session(self, graph: Graph) -> OrtDeviceSession:
@@ -50,10 +55,20 @@ class OrtCudaBackend:
             )
         return self._sessions[graph]
 
-    def next_graph_id(self) -> int:
-        """An id for captured runs that nobody else has."""
-        self._graph_ids += 1
-        return self._graph_ids
+    def graph_id(self, places: object) -> int:
+        """The id under which a step of painting on ``places`` is captured, or was before.
+
+        No id is given twice. Where too many steps were captured, the sessions of the step are opened
+        anew; a painting that is under way is captured again.
+        """
+        if places not in self._captured:
+            if len(self._captured) == MOST_CAPTURED and self.provider.cuda_graph:
+                self._captured.clear()
+                for graph in STEP_GRAPHS:
+                    self.session(graph).reopen()
+            self._graph_ids += 1
+            self._captured[places] = self._graph_ids
+        return self._captured[places]
 
     def image_codes(
         self, config: JanusConfig, request: ImageRequest
@@ -64,3 +79,4 @@ class OrtCudaBackend:
     def close(self) -> None:
         """Free all sessions; a later call opens them again."""
         self._sessions.clear()
+        self._captured.clear()

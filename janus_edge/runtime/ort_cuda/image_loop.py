@@ -25,15 +25,12 @@ def image_codes(
     cache, hidden = prefill(config, backend, request, config.image_tokens - 1)
     noise = _Noise(config, request)
     step = ImageStep(config, backend, request, cache, hidden)
-    try:
-        for position in range(config.image_tokens):
-            if position:
-                step.advance()
-            logits = step.logits()
-            largest = require_finite(logits, position + 1)
-            yield step.draw(noise.of(logits, largest, position))
-    finally:
-        step.close()
+    for position in range(config.image_tokens):
+        if position:
+            step.advance()
+        logits = step.logits()
+        largest = require_finite(logits, position + 1)
+        yield step.draw(noise.of(logits, largest, position))
 
 
 class _Noise:

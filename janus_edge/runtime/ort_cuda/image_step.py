@@ -39,7 +39,8 @@ class ImageStep:
                           noise, from the host, and logits -> guided_sampler -> codes  (to the host)
 
     Hidden states, codes and the cache do not leave the device. Each graph is captured for this
-    step's memory, and released by :meth:`close`. ``hidden`` [2P, H] are the prompts' last states.
+    step's memory; another step whose memory lies in the same places, as that of the next request of
+    this size often does, replays what was captured. ``hidden`` [2P, H] are the prompts' last states.
     """
 
     def __init__(
@@ -50,8 +51,7 @@ class ImageStep:
         cache: KVCache,
         hidden: NDArray[Any],
     ) -> None:
-        self._sessions = {graph: backend.session(graph) for graph in STEP_GRAPHS}
-        self._provider, self._graph_id = backend.provider, backend.next_graph_id()
+        self._provider = backend.provider
         self._lengths = cache.lengths
         pictures, rows = len(request.prompt_of), cache.rows
         size, width = config.vq.codebook_size, config.language.hidden_size
@@ -75,33 +75,31 @@ class ImageStep:
         temperature.upload(np.array(divisor, np.float32))
         past, present = self._caches(cache)
 
-        self._embed = self._launch(
-            Graph.IMAGE_EMBEDDING, {"image_codes": self._codes}, {"inputs_embeds": embeds}
-        )
-        self._decode = self._launch(
-            Graph.LANGUAGE_MODEL,
-            {"inputs_embeds": embeds, "past_lengths": self._past, **past},
-            {
-                "hidden_states": self._hidden,
-                "lengths": place("lengths", (rows,), np.int64),
-                **present,
-            },
-        )
-        self._head = self._launch(
-            Graph.IMAGE_HEAD,
-            {"hidden_states": Place(self._hidden, (rows, width))},
-            {"logits": self._logits},
-        )
-        self._sample = self._launch(
-            Graph.GUIDED_SAMPLER,
-            {
-                "logits": self._logits,
-                "guidance_scale": scale,
-                "temperature": temperature,
-                "noise": self._noise,
-            },
-            {"image_codes": self._codes},
-        )
+        bound: dict[Graph, tuple[Mapping[str, _Whole], Mapping[str, _Whole]]] = {
+            Graph.IMAGE_EMBEDDING: ({"image_codes": self._codes}, {"inputs_embeds": embeds}),
+            Graph.LANGUAGE_MODEL: (
+                {"inputs_embeds": embeds, "past_lengths": self._past, **past},
+                {
+                    "hidden_states": self._hidden,
+                    "lengths": place("lengths", (rows,), np.int64),
+                    **present,
+                },
+            ),
+            Graph.IMAGE_HEAD: (
+                {"hidden_states": Place(self._hidden, (rows, width))},
+                {"logits": self._logits},
+            ),
+            Graph.GUIDED_SAMPLER: (
+                {
+                    "logits": self._logits,
+                    "guidance_scale": scale,
+                    "temperature": temperature,
+                    "noise": self._noise,
+                },
+                {"image_codes": self._codes},
+            ),
+        }
+        self._embed, self._decode, self._head, self._sample = self._launches(backend, bound)
 
     def logits(self) -> NDArray[Any]:
         """The logits [2P, K] at the last position."""
@@ -122,11 +120,6 @@ class ImageStep:
         self._decode()
         self._lengths += 1
 
-    def close(self) -> None:
-        """Release what was captured."""
-        for session in self._sessions.values():
-            session.release(self._graph_id)
-
     def _caches(self, cache: KVCache) -> tuple[dict[str, DeviceArray], dict[str, DeviceArray]]:
         """The cache's places by the graph's inputs, and the same ones by its outputs."""
         layers, provider = cache.config.layers, self._provider
@@ -137,11 +130,27 @@ class ImageStep:
         )
         return past, present
 
-    def _launch(
-        self, graph: Graph, inputs: Mapping[str, _Whole], outputs: Mapping[str, _Whole]
-    ) -> Call:
-        given, made = (
-            {n: Place.whole(p) if isinstance(p, DeviceArray) else p for n, p in part.items()}
-            for part in (inputs, outputs)
+    def _launches(
+        self,
+        backend: OrtCudaBackend,
+        bound: Mapping[Graph, tuple[Mapping[str, _Whole], Mapping[str, _Whole]]],
+    ) -> list[Call]:
+        """A call for every graph of the step, in order, captured under one id."""
+        places = {
+            graph: tuple(
+                {n: p if isinstance(p, Place) else Place.whole(p) for n, p in part.items()}
+                for part in bound[graph]
+            )
+            for graph in STEP_GRAPHS
+        }
+        number = backend.graph_id(
+            tuple(
+                (graph, name, place.array.address, place.shape)
+                for graph, parts in places.items()
+                for part in parts
+                for name, place in part.items()
+            )
         )
-        return self._sessions[graph].launch(given, made, graph_id=self._graph_id)
+        return [
+            backend.session(graph).launch(*places[graph], graph_id=number) for graph in STEP_GRAPHS
+        ]

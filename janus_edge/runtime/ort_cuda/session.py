@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,29 @@ class Place:
         return cls(array, array.shape)
 
 
+class _Launch:
+    """A graph on places; its binding is made again when the session was opened anew."""
+
+    def __init__(
+        self,
+        session: OrtDeviceSession,
+        inputs: Mapping[str, Place],
+        outputs: Mapping[str, Place],
+        options: Any,
+    ) -> None:
+        self._session, self._places, self._options = session, (inputs, outputs), options
+        self._binding: Any = session.bound(inputs, outputs)
+
+    def unbind(self) -> None:
+        """Let go of the session that is open."""
+        self._binding = None
+
+    def __call__(self) -> None:
+        if self._binding is None:
+            self._binding = self._session.bound(*self._places)
+        self._session.run(self._binding, self._options)
+
+
 class OrtDeviceSession:
     """One opened graph, as :class:`janus_edge.runtime.session.Session` has it.
 
@@ -45,7 +69,18 @@ class OrtDeviceSession:
         self, provider: Provider, path: Path, *, captured: bool = False, quantised: bool = False
     ) -> None:
         self._provider, self._path = provider, path
-        self._session = provider.open(path, captured=captured, quantised=quantised)
+        self._captured, self._quantised = captured, quantised
+        self._launches = weakref.WeakSet[_Launch]()
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open the graph anew, which frees what was captured; calls that were bound stay good."""
+        for launch in self._launches:
+            launch.unbind()
+        self._session: Any = None  # first: memory need not hold its weights twice
+        self._session = self._provider.open(
+            self._path, captured=self._captured, quantised=self._quantised
+        )
 
     def launch(
         self,
@@ -56,11 +91,18 @@ class OrtDeviceSession:
     ) -> Call:
         """A call that runs the graph on these places; it has finished when it returns.
 
-        With ``graph_id`` ONNX Runtime captures a run behind the first in a CUDA graph and replays it
-        from then on, so no other launch of this session may have the same id.
+        With ``graph_id`` ONNX Runtime captures the graph in the first call, which runs it twice, and
+        replays it from then on: no launch on other places may have the same id until the session
+        is opened anew.
         """
+        options = self._provider.run_options(graph_id)
+        launch = _Launch(self, dict(inputs), dict(outputs), options)
+        self._launches.add(launch)
+        return launch
+
+    def bound(self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]) -> Any:
+        """A binding of the session that is open now; it knows addresses only."""
         binding = self._session.io_binding()
-        provider, options = self._provider, self._provider.run_options(graph_id)
         try:
             for places, bind in ((inputs, binding.bind_input), (outputs, binding.bind_output)):
                 for name, place in places.items():
@@ -68,24 +110,18 @@ class OrtDeviceSession:
                     if int(np.prod(shape)) != int(np.prod(array.shape)):
                         raise ValueError(f"{name}: {shape} is not all of {list(array.shape)}")
                     kind = array.dtype.type
-                    bind(name, provider.device, 0, kind, shape, array.address)
+                    bind(name, self._provider.device, 0, kind, shape, array.address)
         except Exception as failure:  # onnxruntime's exceptions have no common base but this
             raise BackendError(f"{self._path}: cannot bind its buffers ({failure})") from failure
-        kept = (dict(inputs), dict(outputs))  # a binding knows addresses only
+        return binding
 
-        def call() -> None:
-            assert kept
-            try:
-                self._session.run_with_iobinding(binding, options)
-            except Exception as failure:  # as above
-                told = provider.told(failure, "check the engine with `janus-edge verify`")
-                raise BackendError(f"{self._path}: failed while running ({told})") from failure
-
-        return call
-
-    def release(self, graph_id: int) -> None:
-        """Give up what was captured as ``graph_id``, if anything was."""
-        self._session.release_captured_graph(graph_id)
+    def run(self, binding: Any, options: Any) -> None:
+        """Run the graph on what is bound."""
+        try:
+            self._session.run_with_iobinding(binding, options)
+        except Exception as failure:  # as above
+            told = self._provider.told(failure, "check the engine with `janus-edge verify`")
+            raise BackendError(f"{self._path}: failed while running ({told})") from failure
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
         """As :meth:`Session.bind`; a call has finished when it returns.

@@ -21,6 +21,7 @@ class FakeBinding:
 
     def __init__(self, session: real.InferenceSession) -> None:
         self.real, self.bound = session.io_binding(), dict[str, tuple[Any, ...]]()
+        self.session = session
 
     def bind_input(self, name: str, device: str, number: int, *rest: Any) -> None:
         self._note(name, device, number, rest)
@@ -37,7 +38,10 @@ class FakeBinding:
 
 
 class FakeSession:
-    """Runs on the CPU; ``captured`` are the bindings of captured graphs by their id."""
+    """Runs on the CPU; ``captured`` is what captured graphs are bound to, by their id.
+
+    As in 1.31.1, nothing but its end frees them.
+    """
 
     def __init__(
         self, owner: FakeOnnxRuntime, path: str, options: Any, providers: Any, **rest: Any
@@ -45,8 +49,8 @@ class FakeSession:
         assert rest.pop("enable_fallback") == 0
         ((name, own),) = providers
         assert name == CUDA
-        self.path, self.own, self.captured = path, own, dict[str, FakeBinding]()
-        self.released = list[int]()
+        self.path, self.own = path, own
+        self.captured = dict[str, dict[str, tuple[Any, ...]]]()
         self.strict = _entry(options, "session.disable_cpu_ep_fallback") == "1"
         self.weights_apart = _entry(options, "session.use_device_allocator_for_initializers") == "1"
         self.disabled = list(rest["disabled_optimizers"])
@@ -63,9 +67,10 @@ class FakeSession:
         return FakeBinding(self._real)
 
     def run_with_iobinding(self, binding: FakeBinding, options: Any) -> None:
+        assert binding.session is self._real
         number = options.get_run_config_entry("gpu_graph_id") if self._captures else "-1"
         if number != "-1":
-            assert self.captured.setdefault(number, binding) is binding
+            assert self.captured.setdefault(number, binding.bound) == binding.bound
         if self._owner.run_failure:
             raise self._owner.run_failure
         self._real.run_with_iobinding(binding.real)
@@ -73,10 +78,6 @@ class FakeSession:
     @property
     def _captures(self) -> bool:
         return self.own.get("enable_cuda_graph") == "1"
-
-    def release_captured_graph(self, number: int) -> None:
-        self.captured.pop(str(number), None)
-        self.released.append(number)
 
     def get_providers(self) -> list[str]:
         return self._owner.loaded

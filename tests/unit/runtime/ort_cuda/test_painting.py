@@ -14,6 +14,7 @@ from janus_edge.errors import BackendError, CapacityError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.kv_cache import KVCache
 from janus_edge.runtime.language_model import LanguageModel
+from janus_edge.runtime.ort_cuda import backend as backend_module
 from janus_edge.runtime.ort_cuda.backend import OrtCudaBackend
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import OrtCpuBackend
@@ -29,8 +30,10 @@ PAINTINGS: list[tuple[Any, ...]] = [
 
 @pytest.fixture(scope="module")
 def plain(tiny_bundle: Path) -> Iterator[Janus]:
-    """The bundle on the ordinary CPU sessions."""
+    """The bundle on the ordinary CPU sessions, all opened before a test exchanges ONNX Runtime."""
     with Janus.load(tiny_bundle, threads=1) as janus:
+        for graph in Graph:
+            janus.backend.session(graph)
         yield janus
 
 
@@ -81,30 +84,56 @@ def test_an_int8_cache(tiny_bundle: Path, tmp_path: Path) -> None:
         assert codes(janus, "a red fox", 2, 3) == codes(plain, "a red fox", 2, 3)
 
 
+STEPS = ("image_embedding", "language_model", "image_head", "guided_sampler")
+
+
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_captured_graphs(
     engine: Engine, plain: Janus, machine: FakeOnnxRuntime, *, cuda_graph: bool
 ) -> None:
-    """Every painting captures a step of its own and releases it, also when it is left early; prompts
+    """A painting captures the graphs of its step, or replays those of one in the same places; prompts
     and answers are never captured. The same codes either way."""
     expected = codes(plain, "a red fox", 1, 3)
     backend = OrtCudaBackend(engine, cuda_graph=cuda_graph)
     with Janus(engine, backend) as janus:
-        assert codes(janus, "a red fox", 1, 3) == expected
-        painting = janus.generate_steps("two", 2)
-        for step in painting:
-            if step.step == 3:
-                by_file = {Path(s.path).stem: s for s in machine.opened}
-                captured = by_file["language_model"].captured
-                assert len(captured) == (1 if cuda_graph else 0)
-                break
-        painting.close()  # type: ignore[attr-defined]
+        for _ in range(3):
+            assert codes(janus, "a red fox", 1, 3) == expected
         photo = plain.generate("a fox")[0].image
         janus.describe(photo, "What?", max_new_tokens=3)
-    steps = ("image_embedding", "language_model", "image_head", "guided_sampler")
-    for name, session in {Path(s.path).stem: s for s in machine.opened}.items():
-        assert session.captured == {}
-        assert session.released == ([1, 2] if name in steps else [])
+    for session in machine.opened:
+        stepping = Path(session.path).stem in STEPS
+        assert bool(session.captured) == (stepping and cuda_graph)
+        assert len(session.captured) <= 3
+        assert len({str(bound) for bound in session.captured.values()}) == len(session.captured)
+
+
+def test_steps_in_the_same_places_share_what_was_captured(engine: Engine) -> None:
+    """An id belongs to places for good, and is not given to others."""
+    backend = OrtCudaBackend(engine, device="cpu")
+    assert [backend.graph_id(places) for places in ("a", "b", "a", "c")] == [1, 2, 1, 3]
+
+
+def test_captured_graphs_do_not_pile_up(
+    engine: Engine, plain: Janus, machine: FakeOnnxRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening the step's sessions anew frees them; a painting under way goes on with the same codes,
+    and so does a conversation."""
+    monkeypatch.setattr(backend_module, "MOST_CAPTURED", 1)
+    expected = [codes(plain, "a red fox", 1, 3), codes(plain, "two", 2, 3)]
+    with Janus(engine, OrtCudaBackend(engine)) as janus:
+        chat, other = (one.chat(capacity=256) for one in (janus, plain))
+        told = [one.ask("Who?", max_new_tokens=3).token_ids for one in (chat, other)]
+        under_way = janus.generate_steps("a red fox", 1, 3)
+        next(under_way)
+        next(under_way)
+        assert codes(janus, "two", 2, 3) == expected[1]
+        *_, last = under_way
+        assert [picture.codes.tolist() for picture in last.pictures] == expected[0]
+        told += [one.ask("And now?", max_new_tokens=3).token_ids for one in (chat, other)]
+    assert told[::2] == told[1::2]
+    models = [s for s in machine.opened if Path(s.path).stem == "language_model"]
+    assert len(models) == 2
+    assert [len(session.captured) for session in models] == [1, 2]
 
 
 def test_the_cache_stays_where_it_is(engine: Engine) -> None:

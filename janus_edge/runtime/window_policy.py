@@ -13,8 +13,9 @@ WIDTHS = (1, 2, 4, 8, 16, 32)
 
 #: What a pass' outcome still weighs after one more: about the last thirty passes count.
 _FADING = 0.97
-#: Guesses that came true, of guesses tried, before any was: as likely right as wrong.
-_FIRST = (1.0, 2.0)
+#: Every guess of a pass is taken to be refuted as often as the guess before it, with the weight of so
+#: many trials; the first one with this probability.
+_WEIGHT, _REFUTED = 2.0, 0.25
 
 
 class WindowPolicy(Protocol):
@@ -51,16 +52,20 @@ class FixedWindow:
 class BestWindow:
     """The width of least expected time per code.
 
-    ``costs`` maps widths to the seconds of a pass over one picture (two rows). A guess is taken to
-    come true with one probability a, the same at every place, estimated from running outcomes; a
-    pass of width W then gains ``1 + a + .. + a^(W-1)`` codes. P pictures cost what one picture
-    costs at P times the width: the rows of a pass are one axis to all products with weights.
+    ``costs`` maps widths to the seconds of a pass over one picture (two rows). The k-th guess of a
+    pass is tested where all before it came true; it is refuted with a probability of its own, known
+    from running outcomes, so that passes that ended before it, or that were not so wide, say
+    nothing against it (Kaplan and Meier's estimate of survival). Flat areas make later guesses
+    the safer ones, which one probability for all would miss. A pass of width W gains the mean of
+    one code and as many guesses as survive. P pictures cost what one picture costs at P times the
+    width: the rows of a pass are one axis to all products with weights.
     """
 
     def __init__(self, costs: Mapping[int, float]) -> None:
         self._widths = np.array(sorted(costs), float)
         self._seconds = np.array([costs[int(w)] for w in self._widths])
-        self._true, self._tried = _FIRST
+        self._tested = np.zeros(self.widest - 1)
+        self._refuted = np.zeros(self.widest - 1)
 
     @property
     def widest(self) -> int:
@@ -68,13 +73,18 @@ class BestWindow:
         return int(self._widths[-1])
 
     @property
-    def acceptance(self) -> float:
-        """The estimate a, from 0 to 1."""
-        return self._true / self._tried
+    def survival(self) -> NDArray[np.float64]:
+        """The estimated probabilities [W] that 0, 1, .. W-1 guesses of a pass all come true."""
+        probabilities = [1.0]
+        refuted = _REFUTED
+        for trials, failures in zip(self._tested, self._refuted, strict=True):
+            refuted = (failures + _WEIGHT * refuted) / (trials + _WEIGHT)
+            probabilities.append(probabilities[-1] * (1 - refuted))
+        return np.array(probabilities)
 
     def width(self, pictures: int) -> int:
         """The width among those measured of least expected time per code."""
-        gains = np.array([(self.acceptance ** np.arange(w)).sum() for w in self._widths])
+        gains = np.cumsum(self.survival)[self._widths.astype(int) - 1]
         costs = [self.seconds(pictures * w) for w in self._widths]
         return int(self._widths[np.argmin(np.array(costs) / gains)])
 
@@ -87,10 +97,13 @@ class BestWindow:
         return float(np.interp(width, widths, seconds))
 
     def note(self, gained: NDArray[np.int64], width: int) -> None:
-        """Count the guesses that came true, and those that did not: one unless all did."""
-        if width > 1:
-            true = float((gained - 1).sum())
-            tried = true + float((gained < width).sum())
-        else:  # no guess was tried: what was known ages towards what is known at first
-            true, tried = (1 - _FADING) * _FIRST[0], (1 - _FADING) * _FIRST[1]
-        self._true, self._tried = _FADING * self._true + true, _FADING * self._tried + tried
+        """Count the guesses that came true, and those that did not: one unless all did.
+
+        What was known fades, so that guesses of which nothing was heard for long are tried again.
+        """
+        self._tested *= _FADING
+        self._refuted *= _FADING
+        for codes in gained:
+            self._tested[: min(int(codes), width - 1)] += 1
+            if codes < width:
+                self._refuted[codes - 1] += 1

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
+from janus_edge.errors import BackendError
 from janus_edge.graphs import Graph
+from janus_edge.runtime.cuda.bandwidth import copy_bandwidth
+from janus_edge.runtime.cuda.device import Device as Gpu
 from janus_edge.runtime.image_decoding import ImageRequest
 from janus_edge.runtime.ort_cuda import image_loop
 from janus_edge.runtime.ort_cuda.image_step import STEP_GRAPHS
@@ -43,6 +46,7 @@ class OrtCudaBackend:
         self._sessions: dict[Graph, OrtDeviceSession] = {}
         self._captured: dict[object, int] = {}
         self._graph_ids = 0
+        self._gpu = Gpu() if device == "cuda" else None  # before anything is allocated
 
     def session(self, graph: Graph) -> OrtDeviceSession:
         """The session of ``graph``, opened (and its files verified) at the first call."""
@@ -76,7 +80,36 @@ class OrtCudaBackend:
         """The codes [P] of every position in turn, as the loop over sessions finds them."""
         return image_loop.image_codes(config, self, request)
 
+    def device_memory_peak(self) -> int:
+        """Bytes of the GPU's memory at most, since it was opened; other processes' count, too.
+
+        ONNX Runtime's arenas give nothing back, so what is taken now is what was taken at most.
+        Raises BackendError on another device.
+        """
+        gpu = self._current_gpu()
+        gpu.note_memory()
+        return gpu.peak
+
+    def read_bandwidth(self) -> float:
+        """Bytes per second that the GPU's memory gives, measured now by a copy on the device.
+
+        Raises BackendError on another device.
+        """
+        return copy_bandwidth(self._current_gpu())
+
     def close(self) -> None:
         """Free all sessions; a later call opens them again."""
         self._sessions.clear()
         self._captured.clear()
+        gpu, self._gpu = self._gpu, None
+        if gpu is not None:
+            gpu.close()
+
+    def _current_gpu(self) -> Gpu:
+        """The GPU, for the calling thread."""
+        if self.provider.device != "cuda":
+            raise BackendError("there is no GPU to measure: the device is the CPU")
+        if self._gpu is None:
+            self._gpu = Gpu()
+        self._gpu.make_current()
+        return self._gpu

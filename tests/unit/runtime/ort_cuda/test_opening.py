@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from janus_edge.bench.bandwidth import MeasuresBandwidth
+from janus_edge.bench.process_memory import ReportsDeviceMemory
 from janus_edge.engine import Engine
 from janus_edge.errors import BackendError, DependencyError, EngineError
 from janus_edge.graphs import Graph
@@ -42,6 +45,23 @@ def test_which_backend(engine: Engine, machine: FakeOnnxRuntime, *, cuda_graph: 
         assert session.own["use_tf32"] == "0"
         assert "device_id" not in session.own  # of which each session would warn
     backend.close()
+
+
+def test_what_is_measured_of_the_gpu(engine: Engine, machine: FakeOnnxRuntime) -> None:
+    """Memory that is taken behind the opening counts, and still does once it is free again; on the CPU
+    there is no GPU to tell of."""
+    with closing(OrtCudaBackend(engine)) as backend:
+        assert isinstance(backend, ReportsDeviceMemory)
+        assert isinstance(backend, MeasuresBandwidth)
+        before = backend.device_memory_peak()
+        assert backend.read_bandwidth() > 0
+        # two buffers of a quarter of the memory; those of tests are a little larger
+        assert backend.device_memory_peak() - before >= 2 * (250 << 20)
+    assert backend.device_memory_peak() < 64 << 20  # opened anew
+    backend.close()
+    for asked in (OrtCudaBackend.device_memory_peak, OrtCudaBackend.read_bandwidth):
+        with pytest.raises(BackendError, match="no GPU to measure: the device is the CPU"):
+            asked(OrtCudaBackend(engine, device="cpu"))
 
 
 def test_an_engine_of_another_version(

@@ -43,17 +43,17 @@ class Engine(Bundle):
         if built.profiles:
             words += ["--profile", profile_option(built.profiles)]
         for option, value in built.options.items():
-            words += [f"--{option}", value]
+            words += [f"--{option}", value] if value else [f"--{option}"]
         if built.target in AHEAD_OF_TIME:
             for one in (compute_capability or "").replace(",", " ").split():
                 words += ["--compute-capability", one]
         return shlex.join([*words, "--force"])
 
-    def check_tool(self, tool: str, found: str) -> None:
+    def check_tool(self, tool: str, found: str, *, exact: bool = False) -> None:
         """Raise EngineError unless ``found`` is the version of ``tool`` that the engine was built
-        with, but for the patch number."""
+        with; the patch number may differ unless they are to be ``exact``."""
         built = self.manifest.tools.get(tool, "unknown")
-        if _minor(built) != _minor(found):
+        if built != found and (exact or _minor(built) != _minor(found)):
             raise EngineError(
                 f"{self.path}: was built with {tool} {built} and this machine has {found}; build it "
                 f"again with  {self.rebuild_command}"

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 @click.option("--weight-streaming", default="", metavar="BYTES",
               help="TensorRT: keep at most so much of the language model's weights on the GPU (512M, 2G, "
               "or auto), the rest in the host's memory.")  # fmt: skip
+@click.option("--prepack", is_flag=True,
+              help="ort-cpu: lay weights out for this machine's processor, and for no other: opens at "
+              "once and takes less memory, twice the space on disk.")  # fmt: skip
 @click.option("--dump-network", "dump", type=click.Path(path_type=Path), metavar="FOLDER",
               help="TensorRT: also write each parsed network as text to FOLDER/GRAPH.txt.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")
 def build(
     bundle: str, out: str, target: str | None, profile: str, capabilities: tuple[str, ...],
-    weight_streaming: str, dump: Path | None, force: bool, no_cache: bool, as_json: bool,
+    weight_streaming: str, prepack: bool, dump: Path | None, force: bool, no_cache: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write BUNDLE to OUT as an engine: its graphs made for one kind of device.
 
@@ -80,7 +83,7 @@ def build(
 
     opened = Bundle.open(bundle)
     root = None if no_cache else cache_folder("engines")
-    options = TargetOptions(profile, capabilities, root, dump, weight_streaming)
+    options = TargetOptions(profile, capabilities, root, dump, weight_streaming, prepack)
     wanted = target_named(target, opened.manifest.config, options)
     cache = None if root is None or dump else EngineCache(root)
     with byte_tasks() as task:

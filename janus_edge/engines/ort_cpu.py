@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -21,9 +22,12 @@ from janus_edge.engines.lowering import (
 )
 from janus_edge.engines.lowering.lowered_file import lower_graph, weight_bytes, write_graph
 from janus_edge.engines.lowering.passes import Pass, load
+from janus_edge.engines.parity_feeds import seeded_feeds
+from janus_edge.engines.prepacking import prepack
 from janus_edge.errors import DependencyError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
+from janus_edge.processor import processor
 from janus_edge.progress import Row
 from janus_edge.recipe import Recipe
 
@@ -47,11 +51,18 @@ INT8_INPUTS = (
 
 
 class OrtCpu:
-    """Builds for ONNX Runtime's CPU provider; the graphs take any shape, as a bundle's do."""
+    """Builds for ONNX Runtime's CPU provider; the graphs take any shape, as a bundle's do.
+
+    With ``prepack`` weights are laid out as the kernels of this machine's processor read them
+    (`prepacking.py`), which ties the engine to its instructions and to this very ONNX Runtime.
+    """
 
     name = "ort-cpu"
     compute_capability = None
     profiles: tuple[Profile, ...] = ()
+
+    def __init__(self, *, prepack: bool = False) -> None:
+        self.options = {"prepack": ""} if prepack else {}
 
     def passes(self, graph: Graph, recipe: Recipe) -> tuple[Pass, ...]:
         """The rewrites of ``graph`` in a bundle of ``recipe``, in order."""
@@ -62,7 +73,8 @@ class OrtCpu:
         return (*own, *(INT8_INPUTS if int8_inputs else ()))
 
     def tools(self) -> dict[str, str]:
-        """Versions of janus-edge, of what rewrites the graphs, and of what will run them."""
+        """Versions of janus-edge, of what rewrites the graphs, and of what will run them; the
+        processor where weights are laid out for it."""
         try:
             import onnxruntime
         except ImportError as missing:
@@ -72,6 +84,7 @@ class OrtCpu:
             "onnx": onnx.__version__,
             "onnx-ir": ir.__version__,
             "onnxruntime": onnxruntime.__version__,
+            **({"processor": processor()} if self.options else {}),
         }
 
     def check(self, bundle: Bundle) -> None:
@@ -84,6 +97,15 @@ class OrtCpu:
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Rewrite ``graph`` and write it; one that no pass changes is copied as it is."""
+        built = self._rewrite(bundle, graph, folder, row)
+        if not self.options:
+            return built
+        row.state("prepack")
+        recipe, config = bundle.manifest.recipe, bundle.manifest.config
+        feeds = seeded_feeds(graph, config, recipe.float_type, inputs=built.entry.inputs)
+        return replace(built, entry=prepack(built.entry, folder, feeds, quantised=recipe.quantised))
+
+    def _rewrite(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         row.state("rewrite")
         entry = bundle.manifest.graphs[graph.value]
         model = load(bundle.graph(graph))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ def seeded_feeds(
     pictures: int = 1,
     new_tokens: tuple[int, ...] = (16, 1),
     capacity: int = 64,
+    inputs: Sequence[Port] = (),
 ) -> tuple[Feed, ...]:
     """One call of ``graph``, or for the language model one for each of ``new_tokens``.
+
+    ``inputs`` are what the graph takes where a recipe changed it (an int8 cache).
 
     Values of a real run's size: pixels in [-1, 1], codes below the codebook's size, caches, hidden
     states and logits normal; rows of the language model hold pasts of different lengths. ``N`` is
@@ -54,7 +57,7 @@ def seeded_feeds(
     return tuple(
         {
             port.name: _draw(port, config, float_type, {**sizes, "S": length}, rng, seed)
-            for port in signature(graph, config).inputs
+            for port in inputs or signature(graph, config).inputs
         }
         for length in lengths
     )
@@ -82,6 +85,8 @@ def _draw(
         return rng.integers(0, sizes["C"] - sizes["S"] + 1, shape, dtype)
     if port.name == "pixel_values":
         return rng.uniform(-1, 1, shape).astype(dtype)
+    if dtype == "int8":
+        return rng.integers(-127, 128, shape, dtype)
     return rng.standard_normal(shape, np.float32).astype(dtype)
 
 

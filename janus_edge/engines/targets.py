@@ -14,13 +14,13 @@ from janus_edge.engines.tensorrt_10_3 import TensorRT103
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import InputError
 
-#: They take any shape, and no options.
-_ONNX_RUNTIME = {made.name: made for made in (OrtCpu, OrtCuda)}
+#: They take any shape.
+_ONNX_RUNTIME = (OrtCpu.name, OrtCuda.name)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """What the command line says about an engine; nothing of it is for ONNX Runtime's targets.
+    """What the command line says about an engine; all but ``prepack``, of `ort-cpu`, is TensorRT's.
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
     for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
@@ -32,6 +32,7 @@ class TargetOptions:
     timings: Path | None = None
     dump: Path | None = None
     weight_streaming: str = ""
+    prepack: bool = False
 
 
 def target(
@@ -42,6 +43,8 @@ def target(
     Raises InputError for an unknown name, with those that are known, for options that the target
     does not have, and for a profile that the model does not take.
     """
+    if options.prepack and name != OrtCpu.name and name in TARGET_NAMES:
+        raise InputError(f"--prepack is for {OrtCpu.name}: leave it out for {name}")
     if name in _ONNX_RUNTIME:
         given = {
             "--profile": options.profile,
@@ -52,7 +55,7 @@ def target(
         for option, value in given.items():
             if value:
                 raise InputError(f"{option} is for TensorRT: leave it out for {name}")
-        return _ONNX_RUNTIME[name]()
+        return OrtCpu(prepack=options.prepack) if name == OrtCpu.name else OrtCuda()
     if name not in TARGET_NAMES:
         raise InputError(f"unknown target {name!r}: choose one of {', '.join(TARGET_NAMES)}")
     if config is None:

@@ -23,8 +23,9 @@ from janus_edge.runtime.parallel_decoding import Window
 from janus_edge.runtime.session import Backend
 from janus_edge.runtime.window_policy import WIDTHS
 
-#: Passes of each width, after one that is not counted.
-_REPEATS = 5
+#: Passes of each width, after one that is not counted: at least, and at most; more while they are quick,
+#: since what else the machine does may slow a few.
+_LEAST, _MOST, _ENOUGH_SECONDS = 5, 40, 2.0
 
 
 def pass_costs(bundle: Bundle, backend: Backend, threads: int) -> Mapping[int, float]:
@@ -51,7 +52,7 @@ def pass_costs(bundle: Bundle, backend: Backend, threads: int) -> Mapping[int, f
 
 
 def measured(bundle: Bundle, backend: Backend) -> dict[int, float]:
-    """The medians of some passes of every width, half-way through a picture."""
+    """The medians in seconds of some passes of every width, half-way through a picture."""
     config = bundle.manifest.config
     half = config.image_tokens // 2
     capacity = planned_capacity(config.language, [half], config.image_tokens - half + max(WIDTHS))
@@ -60,7 +61,10 @@ def measured(bundle: Bundle, backend: Backend) -> dict[int, float]:
     request = ImageRequest((), (), (), (), 5.0, 1.0)
     windows = {w: Window(config, backend, cache, w, request) for w in WIDTHS}
     seconds: dict[int, list[float]] = {w: [] for w in WIDTHS}
-    for repeat in range(1 + _REPEATS):
+    begin = time.perf_counter()
+    for repeat in range(1 + _MOST):
+        if repeat > _LEAST and time.perf_counter() - begin > _ENOUGH_SECONDS:
+            break
         for width, window in windows.items():  # in turns: the machine may be busy for a while
             started = time.perf_counter()
             window.run()

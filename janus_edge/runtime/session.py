@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.bundle import Bundle
+from janus_edge.cpu_session import cpu_session
 from janus_edge.engine import Engine
 from janus_edge.errors import BackendError, DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
+from janus_edge.processor import processor
 from janus_edge.tensorrt_module import MODULES
 
 if TYPE_CHECKING:
@@ -109,7 +111,10 @@ def open_backend(bundle: Bundle, *, threads: int = 0, cuda_graph: bool = True) -
                 f"{bundle.path}: was built for {bundle.manifest.target!r}, which this version of "
                 "janus-edge cannot run; upgrade janus-edge, or build an engine for ort-cpu"
             )
-        bundle.check_tool("onnxruntime", _onnxruntime().__version__)
+        prepacked = "prepack" in bundle.manifest.options
+        bundle.check_tool("onnxruntime", _onnxruntime().__version__, exact=prepacked)
+        if prepacked:
+            bundle.check_tool("processor", processor(), exact=True)
     return OrtCpuBackend(bundle, threads=threads)
 
 
@@ -120,25 +125,9 @@ class OrtSession:
         ort = _onnxruntime()
         if threads < 0:
             raise InputError(f"threads must be at least 0, found {threads}")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        disabled = []
-        if quantised:
-            # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
-            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
-            # products of 8-bit integers saturate on x86 without VNNI unless this is asked for
-            options.add_session_config_entry("session.x64quantprecision", "1")
-            # fails on graphs of opset 21 and newer (seen with 1.31.1)
-            disabled = ["QDQPropagationTransformer"]
         self._ort, self._path = ort, path
         try:
-            self._session = ort.InferenceSession(
-                str(path),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=disabled,
-            )
+            self._session = cpu_session(ort, path, threads=threads, quantised=quantised)
         except Exception as failure:  # onnxruntime's exceptions have no common base but this
             raise BackendError(
                 f"{path}: ONNX Runtime {ort.__version__} cannot open the graph ({failure}); "

@@ -50,6 +50,7 @@ class Lowering(OrtCpu):
     def __init__(
         self, rewrite: Callable[[ir.Model], Outcome] | None, *, expected: bool = True
     ) -> None:
+        super().__init__()
         self.given = (Pass("given", rewrite, expected),) if rewrite else ()
 
     def passes(self, graph: Graph, recipe: Recipe) -> tuple[Pass, ...]:

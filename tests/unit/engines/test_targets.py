@@ -8,6 +8,7 @@ import pytest
 
 from janus_edge.engine import AHEAD_OF_TIME
 from janus_edge.engines.target_names import TARGET_NAMES
+from janus_edge.engines.ort_cpu import OrtCpu
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.errors import InputError
 from tests.unit.runtime.fakes import CONFIG
@@ -45,6 +46,15 @@ def test_options_of_others(options: TargetOptions, named: str) -> None:
     """What would have no effect is refused."""
     with pytest.raises(InputError, match=f"{named} is for TensorRT: leave it out for ort-cpu"):
         target("ort-cpu", CONFIG, options)
+
+
+def test_prepacking_is_for_the_cpu() -> None:
+    made = target("ort-cpu", CONFIG, TargetOptions(prepack=True))
+    assert isinstance(made, OrtCpu)
+    assert made.options == {"prepack": ""}
+    for name in ("ort-cuda", "tensorrt-rtx"):
+        with pytest.raises(InputError, match=f"--prepack is for ort-cpu: leave it out for {name}"):
+            target(name, CONFIG, TargetOptions(prepack=True))
 
 
 def test_ahead_of_time_are_targets() -> None:

@@ -1,0 +1,50 @@
+"""How ONNX Runtime's CPU provider opens a graph: the same way when it runs and when it is prepacked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+
+def cpu_session(
+    onnxruntime: Any,
+    path: Path,
+    *,
+    threads: int = 0,
+    quantised: bool = False,
+    prepacked: Path | None = None,
+) -> InferenceSession:
+    """The graph at ``path``, opened by the module ``onnxruntime``; ``quantised`` if it may hold Q/DQ.
+
+    ``threads`` 0 lets ONNX Runtime take one per physical core. With ``prepacked`` the graph is also
+    written there as this processor's kernels read it, and its weights beside it (``.weights``).
+    Raises whatever ONNX Runtime raises.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    entries, disabled = {}, []
+    if quantised:
+        entries = {
+            # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
+            "session.qdq_matmulnbits_accuracy_level": "4",
+            # products of 8-bit integers saturate on x86 without VNNI unless this is asked for
+            "session.x64quantprecision": "1",
+        }
+        # fails on graphs of opset 21 and newer (seen with 1.31.1)
+        disabled = ["QDQPropagationTransformer"]
+    if prepacked:
+        options.optimized_model_filepath = str(prepacked)
+        stem = "session.optimized_model_external_initializers"
+        entries[f"{stem}_file_name"] = prepacked.with_suffix(".weights").name
+        entries[f"{stem}_min_size_in_bytes"] = "1024"
+        entries["session.save_external_prepacked_constant_initializers"] = "1"
+    for entry, value in entries.items():
+        options.add_session_config_entry(entry, value)
+    session: InferenceSession = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+    )
+    return session

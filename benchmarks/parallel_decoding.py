@@ -7,7 +7,7 @@
 
 Prompts are those of `janus-edge evaluate`, its categories in turn. ``exact`` paints every prompt in both ways
 at several settings and tells of every picture that differs where, and by how much its two leading
-scores differed there. ``passes`` compares guesses, widths and settings. ``time`` paints single pictures
+scores differed there. ``scores`` judges them (`janus-edge evaluate`), picture by picture. ``passes`` compares guesses, widths and settings. ``time`` paints single pictures
 in both ways, in turns. Further BUNDLEs are recipes of the first: all three are told for each. ``cost``
 measures a pass over several widths, in turns, of all BUNDLEs and engines. ``tables`` and ``rejection`` are
 experiments that led to no code: guesses from counts, and drawing from the distribution (see
@@ -31,6 +31,7 @@ from parallel_costs import CLOCKS, cost
 from parallel_exactness import exact
 from parallel_rejection import rejection
 from parallel_runs import SOURCES, parallel, requests, settings, texts, told
+from parallel_scores import scores
 from parallel_tables import tables
 
 from janus_edge.atomic_file import written_aside
@@ -99,7 +100,8 @@ def seconds(janus: Janus, given: argparse.Namespace) -> dict[str, Any]:
 
 
 RUNS = {
-    "exact": exact, "passes": passes, "time": seconds, "tables": tables, "rejection": rejection,
+    "exact": exact, "passes": passes, "time": seconds, "scores": scores, "tables": tables,
+    "rejection": rejection,
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def _engine_rows(manifest: EngineManifest) -> list[tuple[str, str]]:
         ("built from", f"{manifest.bundle.path} (digest {manifest.bundle.digest[:16]})"),
         ("built in", f"{manifest.build_seconds:.1f} s"),
         *(("profile", _profile_line(profile)) for profile in manifest.profiles),
-        *((option.replace("-", " "), value) for option, value in manifest.options.items()),
+        *((option.replace("-", " "), value or "yes") for option, value in manifest.options.items()),
     ]
 
 

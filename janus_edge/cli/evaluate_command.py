@@ -13,6 +13,7 @@ import click
 
 from janus_edge.atomic_file import written_aside
 from janus_edge.cli.console import print_json, print_table, progress_bar
+from janus_edge.cli.parallel_option import parallel_option
 from janus_edge.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from janus_edge.evaluation import Painted, Painting, Report
     from janus_edge.evaluation.report import ScaleScore, Share, Understanding
+    from janus_edge.runtime.generation import Parallel
 
 #: must equal janus_edge.evaluation.options.PARTS, which --help would pay for importing
 _PARTS = ("painting", "understanding", "reconstruction")
@@ -41,12 +43,13 @@ _EXAMPLES = 8  # wrong answers that are shown
 @click.option("--seed", default=0, show_default=True, help="Chooses prompts, scenes and noise.")
 @click.option("--only", "parts", type=click.Choice(_PARTS), multiple=True,
               help="Only this part; give it several times for several.")  # fmt: skip
+@parallel_option("Paint several codes a pass, as `generate` does.")
 @click.option("--sheet", type=click.Path(), help="A .png file for right and wrong pictures of the best scale.")  # fmt: skip
 @click.option("--threads", default=0, help="Processor threads; 0 takes one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the full report as JSON.")
 def evaluate(
     bundle: str, scales: tuple[float, ...], prompts: int, questions: int, scenes: int, seed: int,
-    parts: tuple[str, ...], sheet: str | None, threads: int, as_json: bool,
+    parts: tuple[str, ...], parallel: Parallel, sheet: str | None, threads: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure how good the pictures and answers of a BUNDLE are: one of the world of shapes.
 
@@ -65,7 +68,7 @@ def evaluate(
         ) from missing
     from janus_edge.runtime.pipeline import Janus
 
-    options = Options(scales, prompts, questions, scenes, seed, parts or _PARTS)
+    options = Options(scales, prompts, questions, scenes, seed, parts or _PARTS, parallel)
     if sheet:
         _check_sheet(Path(sheet), options.parts)
     shown: list[tuple[Painted, Image.Image]] = []

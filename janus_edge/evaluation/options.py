@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from janus_edge.errors import InputError
-from janus_edge.runtime.generation import MAX_GUIDANCE
+from janus_edge.runtime.generation import MAX_GUIDANCE, check_parallel
 
 PARTS = ("painting", "understanding", "reconstruction")
 
@@ -20,7 +20,7 @@ class Options:
 
     ``prompts`` of each category are painted at each of ``guidance_scales``, ``questions`` of each
     kind are asked, ``scenes`` are turned into codes and back. ``seed`` chooses all of them and the
-    noise. Raises InputError for numbers that cannot be used.
+    noise. ``parallel`` is that of painting. Raises InputError for numbers that cannot be used.
     """
 
     guidance_scales: tuple[float, ...] = (1.0, 3.0, 5.0)
@@ -29,8 +29,10 @@ class Options:
     scenes: int = 100
     seed: int = 0
     parts: tuple[str, ...] = PARTS
+    parallel: str | int = "off"
 
     def __post_init__(self) -> None:
+        check_parallel(self.parallel)
         for name in ("prompts", "questions", "scenes"):
             count = getattr(self, name)
             if not 1 <= count <= SEEDS:

@@ -9,7 +9,7 @@ interval is one of rounds. The scales use the same seeds and can be compared pic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from janus_edge.shapes.reader import read
 if TYPE_CHECKING:
     from PIL import Image
 
+    from janus_edge.runtime.generation import Parallel
     from janus_edge.runtime.pipeline import Janus
 
 #: Is shown every picture with its outcome as soon as it is judged.
@@ -43,14 +44,16 @@ def paint(
 
     Raises what ``Janus.generate`` raises.
     """
-    asked = rounds(options)
+    asked, parallel = rounds(options), cast("Parallel", options.parallel)
     total = len(options.guidance_scales) * len(asked) * len(CATEGORIES)
     painted: list[Painted] = []
     progress(0, total)
     for scale in options.guidance_scales:
         for seed, once in enumerate(asked, options.seed * SEEDS):
             texts = [prompt.text for prompt in once]
-            pictures = janus.generate(texts, seed=seed, guidance_scale=scale, temperature=1.0)
+            pictures = janus.generate(
+                texts, seed=seed, guidance_scale=scale, temperature=1.0, parallel=parallel
+            )
             for prompt, picture in zip(once, pictures, strict=True):
                 why = fault(prompt, read(np.asarray(picture.image)))
                 outcome = Painted(prompt.category, prompt.text, seed, scale, why)

@@ -40,6 +40,9 @@ def test_build(janus_edge: Run, tiny_bundle: Path, tmp_path: Path, cache: Path) 
     second = janus_edge("build", tiny_bundle, "second", "--target", "ort-cpu")
     assert "MiB, ort-cpu; from the cache, built in " in second.out
     Engine.open("second").verify()
+    prepacked = janus_edge("build", tiny_bundle, "packed", "--target", "ort-cpu", "--prepack")
+    assert "from the cache" not in prepacked.out
+    assert " prepack         yes" in janus_edge("info", "packed").out
     third = janus_edge("build", tiny_bundle, "third", "--target", "ort-cpu", "--no-cache")
     assert "from the cache" not in third.out
 

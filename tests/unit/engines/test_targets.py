@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from janus_edge.engine import AHEAD_OF_TIME
-from janus_edge.engines.target_names import TARGET_NAMES
 from janus_edge.engines.ort_cpu import OrtCpu
+from janus_edge.engines.target_names import TARGET_NAMES
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.errors import InputError
 from tests.unit.runtime.fakes import CONFIG

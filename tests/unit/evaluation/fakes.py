@@ -13,6 +13,7 @@ from PIL import Image
 from janus_edge.evaluation.answering import questions
 from janus_edge.evaluation.options import Options
 from janus_edge.evaluation.painting import rounds
+from janus_edge.runtime.generation import Parallel
 from janus_edge.shapes.drawing import draw
 from janus_edge.shapes.prompts import Prompt
 from janus_edge.shapes.questions import KINDS
@@ -73,6 +74,7 @@ class FakeJanus:
             ),
         )
         self.painted: list[tuple[tuple[str, ...], int, float]] = []
+        self.parallel = set[Parallel]()
         self.asked = 0
         self._err, self._lie = err, lie
         self._prompts = {p.text: p for once in rounds(options) for p in once}
@@ -89,9 +91,11 @@ class FakeJanus:
         pass
 
     def generate(
-        self, prompt: Sequence[str], *, seed: int, guidance_scale: float, temperature: float
-    ) -> list[Any]:
+        self, prompt: Sequence[str], *, seed: int, guidance_scale: float, temperature: float,
+        parallel: Parallel,
+    ) -> list[Any]:  # fmt: skip
         assert temperature == 1
+        self.parallel.add(parallel)
         self.painted.append((tuple(prompt), seed, guidance_scale))
         pictures = []
         for text in prompt:

@@ -22,6 +22,7 @@ from janus_edge.evaluation.options import SEEDS, Options
         ({"guidance_scales": (5.0, 1.0, 5.0)}, "each once; found 5, 1, 5"),
         ({"guidance_scales": (float("nan"),)}, "within 1000, found nan"),
         ({"guidance_scales": (-1e4,)}, "within 1000, found -10000"),
+        ({"parallel": 0}, "parallel must be 'off', 'auto' or a number of codes from 1"),
         ({"parts": ()}, "parts must be of painting, understanding, reconstruction"),
         ({"parts": ("painting", "poetry")}, "found painting, poetry"),
     ],

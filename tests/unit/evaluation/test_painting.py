@@ -11,6 +11,7 @@ from PIL import Image
 from janus_edge.evaluation.options import SEEDS, Options
 from janus_edge.evaluation.painting import paint, rounds
 from janus_edge.evaluation.report import Painted, Painting
+from janus_edge.runtime.generation import Parallel
 from janus_edge.shapes.prompts import CATEGORIES, Prompt
 from janus_edge.shapes.scene import Scene
 from tests.unit.evaluation.fakes import FakeJanus, Pixels, empty, noise, recoloured
@@ -72,6 +73,14 @@ def test_rounds(painted: tuple[object, FakeJanus, object, object]) -> None:
         (t, seed, scale) for scale in (1.0, 5.0) for t, seed in zip(texts, seeds, strict=True)
     ]
     assert rounds(replace(OPTIONS, prompts=2)) == rounds(OPTIONS)[:2]
+
+
+@pytest.mark.parametrize("parallel", ["off", "auto", 8])
+def test_how_it_is_painted(parallel: Parallel) -> None:
+    options = replace(OPTIONS, parallel=parallel, prompts=1)
+    janus = FakeJanus(options)
+    paint(janus, options)  # type: ignore[arg-type]
+    assert janus.parallel == {parallel}
 
 
 def test_progress(painted: tuple[object, object, list[tuple[int, int]], object]) -> None:

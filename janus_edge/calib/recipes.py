@@ -30,8 +30,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "int4-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT4_BLOCKS)),
 }
 
-#: Behind a recipe's name it asks for an int8 KV cache as well; alone for nothing else.
-INT8_CACHE = "int8-cache"
+#: Behind a recipe's name they ask for an int8 KV cache as well, and for heads with int8 weights; alone for
+#: nothing else.
+INT8_CACHE, INT8_HEADS = "int8-cache", "int8-heads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +49,32 @@ class Changes:
 def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -> Recipe:
     """A built-in recipe, or the one in the JSON file ``name`` (``write_recipe``'s), on a float type.
 
-    ``int8-cache`` leaves weights and layers' inputs in float and keeps keys and values as int8; a
-    built-in recipe with ``-int8-cache`` behind its name does both. Raises InputError for a name that is unknown, a file that is no recipe, and changes that no rule
-    can take.
+    ``int8-cache`` leaves weights and layers' inputs in float and keeps keys and values as int8,
+    ``int8-heads`` stores the weights of the heads alone as int8; a built-in recipe with
+    ``-int8-cache`` or ``-int8-heads`` behind its name does both. Raises InputError for a name that is
+    unknown, a file that is no recipe, and changes that no rule can take.
     """
-    plain, cache = _without_cache(name)
-    if plain in RULES:
-        rules = RULES[plain]
-    elif name == INT8_CACHE:
-        rules = ()
+    plain, also = _without_additions(name)
+    cache = "int8" if INT8_CACHE in also else "float"
+    if plain in RULES or (also and not plain):
+        rules = RULES.get(plain, ())
     elif name.endswith(".json"):
+        also = frozenset()
         rules, cache = _read(Path(name))
         name = Path(name).stem
     else:
         raise InputError(
-            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, each also with -{INT8_CACHE} "
-            f"behind it, {INT8_CACHE} alone, or a .json file with one"
+            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, each also with -{INT8_CACHE} or "
+            f"-{INT8_HEADS} behind it, {INT8_CACHE} or {INT8_HEADS} alone, or a .json file with one"
         )
     try:
         changed = tuple(Rule(r.pattern, r.scheme and _changed(r.scheme, changes)) for r in rules)
     except ValueError as invalid:
         raise InputError(f"recipe '{name}': {invalid}") from invalid
+    if (
+        INT8_HEADS in also
+    ):  # they win over rules that keep heads in float; changes are for the others
+        changed = (*(Rule(rule.pattern, _INT8_BLOCKS) for rule in _HEADS), *changed)
     return Recipe(name, float_type, changed, cache)
 
 
@@ -87,11 +93,15 @@ class _File:
             raise ValueError(f"cache must be float or int8, found {self.cache!r}")
 
 
-def _without_cache(name: str) -> tuple[str, str]:
-    """The name of the rules, and the type of the KV cache that is asked for behind it."""
-    if name == INT8_CACHE or name.endswith(f"-{INT8_CACHE}"):
-        return name[: -len(INT8_CACHE) - 1], "int8"
-    return name, "float"
+def _without_additions(name: str) -> tuple[str, frozenset[str]]:
+    """The name of the rules, and what is asked for behind it; each addition counts once."""
+    also = set[str]()
+    for _ in (INT8_CACHE, INT8_HEADS):
+        for addition in {INT8_CACHE, INT8_HEADS} - also:
+            if name == addition or name.endswith(f"-{addition}"):
+                also.add(addition)
+                name = name[: -len(addition)].removesuffix("-")
+    return name, frozenset(also)
 
 
 def _read(path: Path) -> tuple[tuple[Rule, ...], str]:

@@ -121,3 +121,33 @@ def test_unknown_recipes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable recipe"):
         quantised_recipe(str(tmp_path / "absent.json"), "float32")
     assert json.dumps(list(RULES)) == '["int8", "int8-weight", "int4-weight"]'
+
+
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [
+        ("int4-weight-int8-heads", "float"),
+        ("int4-weight-int8-heads-int8-cache", "int8"),
+        ("int4-weight-int8-cache-int8-heads", "int8"),
+    ],
+)
+def test_heads_in_int8(name: str, cache: str) -> None:
+    """Weights alone, whatever is changed of the other rules, which stay what they were."""
+    recipe = quantised_recipe(name, "float32", Changes(block=64, scaling="none", gptq=True))
+    assert (recipe.name, recipe.cache) == (name, cache)
+    for head in ("image_head", "text_head"):
+        assert recipe.scheme(head, "a") == Scheme("int8", block=128)
+    plain = quantised_recipe("int4-weight", "float32", Changes(block=64, scaling="none", gptq=True))
+    assert recipe.rules[2:] == plain.rules
+    assert plain.scheme("text_head", "a") is None
+
+
+def test_heads_alone() -> None:
+    recipe = quantised_recipe("int8-heads", "float16")
+    assert {rule.pattern for rule in recipe.rules} == {"image_head/*", "text_head/*"}
+    assert (recipe.cache, recipe.float_type) == ("float", "float16")
+    both = quantised_recipe("int8-heads-int8-cache", "float32")
+    assert (len(both.rules), both.cache) == (2, "int8")
+    for wrong in ("int8-heads-int8-heads", "int9-int8-heads", "int4-weight-heads", "int8-head"):
+        with pytest.raises(InputError, match=f"unknown recipe '{wrong}'"):
+            quantised_recipe(wrong, "float32")

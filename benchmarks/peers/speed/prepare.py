@@ -80,7 +80,7 @@ class Preparation:
     def _engine(self, recipe: str, source: Path) -> None:
         engine = self._models / "engines" / recipe.replace(" ", "-")
         line = [*JANUS_EDGE, "build", str(source), str(engine), "--target", "ort-cpu", "--no-cache"]
-        line += ["--prepack"]
+        line += ["--prepack"] if recipe in RECIPES else []  # float32 would take twice 8 GB on disk
         self.make(f"build {recipe}", engine, line)
 
     def others(self, bundle: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,9 +22,10 @@ from janus_edge.runtime.parallel_decoding import Window
 from janus_edge.runtime.session import Backend
 from janus_edge.runtime.window_policy import WIDTHS
 
-#: Passes of each width, after one that is not counted: at least, and at most; more while they are quick,
-#: since what else the machine does may slow a few.
-_LEAST, _MOST, _ENOUGH_SECONDS = 3, 40, 2.0
+#: Passes of each width, after one that is not counted: at least, and at most; more while they are quick.
+#: The fastest of each counts: whatever else the machine does can only slow a pass, on two cores by the
+#: 10 ms for which the system gives a core away.
+_LEAST, _MOST, _ENOUGH_SECONDS = 5, 40, 2.0
 
 
 def pass_costs(bundle: Bundle, backend: Backend, threads: int) -> Mapping[int, float]:
@@ -52,7 +52,7 @@ def pass_costs(bundle: Bundle, backend: Backend, threads: int) -> Mapping[int, f
 
 
 def measured(bundle: Bundle, backend: Backend) -> dict[int, float]:
-    """The medians in seconds of some passes of every width, half-way through a picture."""
+    """The seconds of the fastest of some passes of every width, half-way through a picture."""
     config = bundle.manifest.config
     half = config.image_tokens // 2
     capacity = planned_capacity(config.language, [half], config.image_tokens - half + max(WIDTHS))
@@ -66,12 +66,11 @@ def measured(bundle: Bundle, backend: Backend) -> dict[int, float]:
         if repeat > _LEAST and time.perf_counter() - begin > _ENOUGH_SECONDS:
             break
         for width, window in windows.items():  # in turns: the machine may be busy for a while
-            window.run()  # the first pass behind one of another width may take several times as long
             started = time.perf_counter()
             window.run()
             if repeat:
                 seconds[width].append(time.perf_counter() - started)
-    return {width: statistics.median(row) for width, row in seconds.items()}
+    return {width: min(row) for width, row in seconds.items()}
 
 
 def _read(path: Path) -> dict[int, float] | None:

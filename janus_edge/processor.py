@@ -19,7 +19,11 @@ def processor(information: Path = Path("/proc/cpuinfo")) -> str:
         text = information.read_text("utf-8", "replace")
     except OSError:
         text = ""
-    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
-    words = flags[1].split() if flags else []
-    deciding = sorted({word for word in words if _DECIDING.fullmatch(word)})
+    deciding = sorted({word for word in instructions(text) if _DECIDING.fullmatch(word)})
     return " ".join([platform.machine(), *(deciding or [platform.processor()])]).strip()
+
+
+def instructions(information: str) -> list[str]:
+    """What the first processor has by the text of /proc/cpuinfo; empty where it does not tell."""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", information, re.M)
+    return flags[1].split() if flags else []

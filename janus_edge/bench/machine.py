@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import janus_edge
+from janus_edge.processor import instructions
 from janus_edge.runtime.memory import physical_memory
 
 #: Instructions that decide how fast products of integers and floats are.
@@ -45,7 +46,7 @@ def describe(root: Path = Path("/")) -> Machine:
     information = _read(root / "proc/cpuinfo")
     name = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", information, re.M)
     model = _read(root / "proc/device-tree/model").strip("\0\n ")
-    flags = set(re.findall(r"[a-z0-9_]+", " ".join(_flag_lines(information))))
+    flags = instructions(information)
     usable = _usable()
     return Machine(
         (name[1].strip() if name else model) or platform.processor() or platform.machine(),
@@ -68,10 +69,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _flag_lines(information: str) -> list[str]:
-    return re.findall(r"^(?:flags|Features)\s*:(.*)$", information, re.M)[:1]
 
 
 def _usable() -> list[int]:

@@ -59,7 +59,6 @@ def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -
     if plain in RULES or (also and not plain):
         rules = RULES.get(plain, ())
     elif name.endswith(".json"):
-        also = frozenset()
         rules, cache = _read(Path(name))
         name = Path(name).stem
     else:
@@ -71,9 +70,7 @@ def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -
         changed = tuple(Rule(r.pattern, r.scheme and _changed(r.scheme, changes)) for r in rules)
     except ValueError as invalid:
         raise InputError(f"recipe '{name}': {invalid}") from invalid
-    if (
-        INT8_HEADS in also
-    ):  # they win over rules that keep heads in float; changes are for the others
+    if INT8_HEADS in also:  # wins over rules that keep heads in float; changes are for the others
         changed = (*(Rule(rule.pattern, _INT8_BLOCKS) for rule in _HEADS), *changed)
     return Recipe(name, float_type, changed, cache)
 
@@ -93,15 +90,13 @@ class _File:
             raise ValueError(f"cache must be float or int8, found {self.cache!r}")
 
 
-def _without_additions(name: str) -> tuple[str, frozenset[str]]:
+def _without_additions(name: str) -> tuple[str, set[str]]:
     """The name of the rules, and what is asked for behind it; each addition counts once."""
     also = set[str]()
-    for _ in (INT8_CACHE, INT8_HEADS):
-        for addition in {INT8_CACHE, INT8_HEADS} - also:
-            if name == addition or name.endswith(f"-{addition}"):
-                also.add(addition)
-                name = name[: -len(addition)].removesuffix("-")
-    return name, frozenset(also)
+    while left := [a for a in {INT8_CACHE, INT8_HEADS} - also if f"-{name}".endswith(f"-{a}")]:
+        also.update(left)
+        name = name.removesuffix(left[0]).removesuffix("-")
+    return name, also
 
 
 def _read(path: Path) -> tuple[tuple[Rule, ...], str]:

@@ -15,8 +15,8 @@ WIDTHS = (1, 2, 4, 8, 16, 32)
 _FADING = 0.995
 #: Every guess of a pass is taken to be refuted as often as the guess before it, with the weight of so
 #: many trials; the first one with this probability. With less weight an edge makes the window narrow,
-#: which then learns nothing of wide ones: at costs of three recipes of the miniature a picture took 4 to
-#: 16 % longer than with the best fixed width when the weight was 2, and 2 to 6 % with 50.
+#: which then learns nothing of wide ones: at costs of three recipes of the miniature a picture took 9 to
+#: 27 % longer than with the best fixed width when the weight was 2, and 2 to 6 % with 50.
 _WEIGHT, _REFUTED = 50.0, 0.15
 
 

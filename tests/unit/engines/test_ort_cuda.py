@@ -15,7 +15,6 @@ import onnx_ir as ir
 import pytest
 
 from janus_edge.bundle import Bundle
-from janus_edge.calib.bundle_quantizer import quantise_bundle
 from janus_edge.engine import Engine
 from janus_edge.engine_manifest import PassReport
 from janus_edge.engines.build import build_engine
@@ -28,24 +27,10 @@ from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import OrtCpuBackend
 from tests.unit.cli.conftest import Run
+from tests.unit.engines.conftest import INT4
 from tests.unit.engines.ort_cuda_kernels import ON_THE_HOST, has_kernel
-from tests.unit.int8_cache import int8_cache_bundle
-
-WEIGHTS = Recipe("w", "float32", (Rule("language_model/*", Scheme("int4", 32)), Rule("*", None)))
 
 VQ_PASSES = ("group_norm", "primitive_attention", "lower_opset")
-
-
-@pytest.fixture(scope="module", params=["fp32", "int4 weights", "int8-cache"])
-def bundle(
-    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    if request.param == "fp32":
-        return tiny_bundle
-    path = tmp_path_factory.mktemp("quantised") / "tiny"
-    if request.param == "int8-cache":
-        return int8_cache_bundle(tiny_bundle, path.parent)
-    return quantise_bundle(Bundle.open(tiny_bundle), path, WEIGHTS)[0].path
 
 
 def nodes(graph: ir.Graph) -> Iterator[ir.Node]:
@@ -69,10 +54,10 @@ def strangers(engine: Engine) -> list[str]:
     return wrong
 
 
-def test_an_engine_computes_what_its_bundle_does(bundle: Path, tmp_path: Path) -> None:
+def test_an_engine_computes_what_its_bundle_does(precision_bundle: Path, tmp_path: Path) -> None:
     """Code by code and token by token, for one picture and for several of several prompts; and every
     node has a kernel on the GPU."""
-    engine = build_engine(Bundle.open(bundle), OrtCuda(), tmp_path / "e").engine
+    engine = build_engine(Bundle.open(precision_bundle), OrtCuda(), tmp_path / "e").engine
     layers = engine.manifest.config.language.layers
     passes = engine.manifest.builds["language_model"].passes
     assert passes["shapes_on_device"] == PassReport(4 * layers + 2)
@@ -81,7 +66,7 @@ def test_an_engine_computes_what_its_bundle_does(bundle: Path, tmp_path: Path) -
     assert (engine.manifest.target, engine.manifest.compute_capability) == ("ort-cuda", None)
     assert strangers(engine) == []
     other = Janus(engine, OrtCpuBackend(engine, threads=1))
-    with Janus.load(bundle, threads=1) as janus, other:
+    with Janus.load(precision_bundle, threads=1) as janus, other:
         for arguments in (("a red fox",), (["a red fox", "a small blue square on a table"], 2, 3)):
             pictures = [j.generate(*arguments) for j in (janus, other)]  # type: ignore[arg-type]
             codes = [np.array([p.codes for p in painted]) for painted in pictures]
@@ -134,7 +119,7 @@ def test_each_pass_is_needed(
 def test_passes_by_graph() -> None:
     """The same for every recipe; graphs around the models stay as they are."""
     int8 = Recipe("r", "float32", (Rule("*", Scheme("int8", inputs="maximum")),))
-    for recipe in (RECIPES["fp16"], WEIGHTS, int8):
+    for recipe in (RECIPES["fp16"], INT4, int8):
         found = {graph: [p.rewrite for p in OrtCuda().passes(graph, recipe)] for graph in Graph}
         assert shapes_on_device.rewrite in found[Graph.LANGUAGE_MODEL]
         assert found[Graph.VQ_DECODER][0] == primitive_group_norm.rewrite

@@ -12,7 +12,6 @@ import pytest
 from onnx import numpy_helper
 
 from janus_edge.bundle import Bundle
-from janus_edge.calib.bundle_quantizer import quantise_bundle
 from janus_edge.engine import Engine
 from janus_edge.engines import prepacking
 from janus_edge.engines.build import build_engine
@@ -22,25 +21,9 @@ from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.processor import processor
-from janus_edge.recipe import Recipe, Rule, Scheme
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import open_backend
-from tests.unit.int8_cache import int8_cache_bundle
 from tests.unit.perturbed import edit_manifest
-
-WEIGHTS = Recipe("w", "float32", (Rule("language_model/*", Scheme("int4", 32)), Rule("*", None)))
-
-
-@pytest.fixture(scope="module", params=["fp32", "int4 weights", "int8-cache"])
-def bundle(
-    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    if request.param == "fp32":
-        return tiny_bundle
-    path = tmp_path_factory.mktemp("quantised") / "tiny"
-    if request.param == "int8-cache":
-        return int8_cache_bundle(tiny_bundle, path.parent)
-    return quantise_bundle(Bundle.open(tiny_bundle), path, WEIGHTS)[0].path
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +42,12 @@ def packed(graph: Path) -> list[str]:
     ]
 
 
-def test_the_same_numbers(bundle: Path, tmp_path: Path) -> None:
+def test_the_same_numbers(precision_bundle: Path, tmp_path: Path) -> None:
     """To the last bit: codes, tokens and pixels are those of the engine that is not prepacked."""
-    plain = build_engine(Bundle.open(bundle), OrtCpu(), tmp_path / "a").engine
-    engine = build_engine(Bundle.open(bundle), OrtCpu(prepack=True), tmp_path / "b").engine
+    plain = build_engine(Bundle.open(precision_bundle), OrtCpu(), tmp_path / "a").engine
+    engine = build_engine(
+        Bundle.open(precision_bundle), OrtCpu(prepack=True), tmp_path / "b"
+    ).engine
     assert plain.manifest.key != engine.manifest.key
     assert engine.manifest.options == {"prepack": ""}
     assert packed(engine.graph(Graph.LANGUAGE_MODEL))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from janus_edge.processor import SATURATING, int8_products
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -31,9 +33,11 @@ def cpu_session(
         entries = {
             # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
             "session.qdq_matmulnbits_accuracy_level": "4",
-            # products of 8-bit integers saturate on x86 without VNNI unless this is asked for
-            "session.x64quantprecision": "1",
         }
+        if int8_products() == SATURATING:
+            # weights become uint8. Not elsewhere: with AMX, where there is no need, ONNX Runtime 1.31.1
+            # would do so, too, and products take ten times as long
+            entries["session.x64quantprecision"] = "1"
         # fails on graphs of opset 21 and newer (seen with 1.31.1)
         disabled = ["QDQPropagationTransformer"]
     if prepacked:

@@ -111,6 +111,11 @@ class Recipe:
         """Whether any node may have integer weights, or the KV cache is of integers."""
         return self.cache != "float" or any(rule.scheme for rule in self.rules)
 
+    @property
+    def int8_inputs(self) -> bool:
+        """Whether any node may compute on 8-bit inputs."""
+        return any(rule.scheme and rule.scheme.inputs for rule in self.rules)
+
     def scheme(self, graph: str, node: str) -> Scheme | None:
         """The scheme of the first rule that matches; None for float."""
         name = f"{graph}/{node}"

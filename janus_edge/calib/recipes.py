@@ -18,21 +18,24 @@ _W8A8 = Scheme("int8", inputs="percentile", scaling="smooth")
 _INT8_BLOCKS = Scheme("int8", block=128)
 _INT4_BLOCKS = Scheme("int4", block=32, scaling="awq")
 
+#: What sees and makes pictures; convolutions have no norm before them to scale.
+_IMAGES = (
+    Rule("vq_*/*", replace(_W8A8, scaling="none")),
+    Rule("vision_encoder/*Conv", replace(_W8A8, scaling="none")),
+    Rule("vision_encoder/*", _W8A8),
+)
+
 #: name -> ordered rules. Convolutions have no weight-only form that a backend computes with.
 RULES: dict[str, tuple[Rule, ...]] = {
-    "int8": (
-        *_HEADS,
-        Rule("vq_*/*", replace(_W8A8, scaling="none")),
-        Rule("*/*Conv", replace(_W8A8, scaling="none")),
-        Rule("*", _W8A8),
-    ),
+    "int8": (*_HEADS, *_IMAGES, Rule("*", _W8A8)),
     "int8-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT8_BLOCKS)),
     "int4-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT4_BLOCKS)),
 }
 
-#: Behind a recipe's name they ask for an int8 KV cache as well, and for heads with int8 weights; alone for
-#: nothing else.
-INT8_CACHE, INT8_HEADS = "int8-cache", "int8-heads"
+#: Behind a recipe's name they ask for an int8 KV cache as well, for heads with int8 weights, and for 8-bit
+#: weights and inputs in the vision encoder and the VQ model; alone for nothing else.
+INT8_CACHE, INT8_HEADS, INT8_IMAGES = "int8-cache", "int8-heads", "int8-images"
+ADDITIONS = (INT8_CACHE, INT8_HEADS, INT8_IMAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -
     """A built-in recipe, or the one in the JSON file ``name`` (``write_recipe``'s), on a float type.
 
     ``int8-cache`` leaves weights and layers' inputs in float and keeps keys and values as int8,
-    ``int8-heads`` stores the weights of the heads alone as int8; a built-in recipe with
-    ``-int8-cache`` or ``-int8-heads`` behind its name does both. Raises InputError for a name that is
-    unknown, a file that is no recipe, and changes that no rule can take.
+    ``int8-heads`` stores the weights of the heads alone as int8, ``int8-images`` computes the vision
+    encoder and the VQ model with 8-bit weights and inputs and nothing else; a built-in recipe with such
+    additions behind its name does all of it. Raises InputError for a name that is unknown, a file that
+    is no recipe, and changes that no rule can take.
     """
     plain, also = _without_additions(name)
     cache = "int8" if INT8_CACHE in also else "float"
@@ -63,14 +67,19 @@ def quantised_recipe(name: str, float_type: str, changes: Changes = Changes()) -
         name = Path(name).stem
     else:
         raise InputError(
-            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, each also with -{INT8_CACHE} or "
-            f"-{INT8_HEADS} behind it, {INT8_CACHE} or {INT8_HEADS} alone, or a .json file with one"
+            f"unknown recipe '{name}': choose one of {', '.join(RULES)}, each also with any of "
+            f"-{', -'.join(ADDITIONS)} behind it, these alone, or a .json file with one"
         )
     try:
         changed = tuple(Rule(r.pattern, r.scheme and _changed(r.scheme, changes)) for r in rules)
     except ValueError as invalid:
         raise InputError(f"recipe '{name}': {invalid}") from invalid
-    if INT8_HEADS in also:  # wins over rules that keep heads in float; changes are for the others
+    # additions win over the recipe's own rules; of the changes they take how ranges are found
+    if INT8_IMAGES in also:
+        ranges = Changes(inputs=changes.inputs)
+        images = (Rule(r.pattern, r.scheme and _changed(r.scheme, ranges)) for r in _IMAGES)
+        changed = (*images, *changed)
+    if INT8_HEADS in also:
         changed = (*(Rule(rule.pattern, _INT8_BLOCKS) for rule in _HEADS), *changed)
     return Recipe(name, float_type, changed, cache)
 
@@ -93,7 +102,7 @@ class _File:
 def _without_additions(name: str) -> tuple[str, set[str]]:
     """The name of the rules, and what is asked for behind it; each addition counts once."""
     also = set[str]()
-    while left := [a for a in {INT8_CACHE, INT8_HEADS} - also if f"-{name}".endswith(f"-{a}")]:
+    while left := [a for a in set(ADDITIONS) - also if f"-{name}".endswith(f"-{a}")]:
         also.update(left)
         name = name.removesuffix(left[0]).removesuffix("-")
     return name, also

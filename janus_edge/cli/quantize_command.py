@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option("--recipe", required=True,
-              help="int8, int8-weight, int4-weight, one of these with -int8-cache or -int8-heads (or both) "
-              "behind it, one of these alone, or a .json file with rules.")  # fmt: skip
+              help="int8, int8-weight, int4-weight, one of these with any of -int8-cache, -int8-heads and "
+              "-int8-images behind it, such additions alone, or a .json file with rules.")  # fmt: skip
 @click.option("--calibration", type=click.Path(), help="What `janus-edge calibrate` recorded.")
 @click.option("--block", type=click.Choice(["32", "64", "128"]), help="Rows that share a scale.")
 @click.option("--symmetric/--asymmetric", default=None, help="Blocks without or with zero points.")

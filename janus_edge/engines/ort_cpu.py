@@ -13,8 +13,8 @@ from janus_edge.bundle import Bundle
 from janus_edge.engine_manifest import GraphBuild, Profile
 from janus_edge.engines.build import BuiltGraph, copy_file
 from janus_edge.engines.lowering import (
+    channels_last,
     group_query_attention,
-    integer_convolutions,
     joined_projections,
     primitive_group_norm,
     skip_norm,
@@ -27,7 +27,7 @@ from janus_edge.engines.prepacking import prepack
 from janus_edge.errors import DependencyError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
-from janus_edge.processor import processor
+from janus_edge.processor import EXACT, INT8_PRODUCTS, SATURATING, int8_products, processor
 from janus_edge.progress import Row
 from janus_edge.recipe import Recipe
 
@@ -43,11 +43,17 @@ LANGUAGE_MODEL = (
 #: dozen operators, which takes twice as long.
 VQ = (Pass("group_norm", primitive_group_norm.rewrite),)
 
-#: Behind these, in every graph of a recipe with int8 inputs; which nodes have them is its rules'.
-INT8_INPUTS = (
-    Pass("unsigned_activations", unsigned_activations.rewrite, expected=False),
-    Pass("integer_convolutions", integer_convolutions.rewrite, expected=False),
-)
+#: In every graph of a recipe with int8 inputs; which nodes have them is its rules'. Before the VQ graphs'
+#: own, and behind the language model's, whose joined projections share one quantised input.
+INT8_INPUTS = {
+    products: (
+        Pass("unsigned_activations", unsigned_activations.rewrite, expected=False),
+        Pass("channels_last", convolutions, expected=False),
+    )
+    for products, convolutions in (
+        (EXACT, channels_last.rewrite), (SATURATING, channels_last.rewrite_unsigned),
+    )
+}  # fmt: skip
 
 
 class OrtCpu:
@@ -66,15 +72,17 @@ class OrtCpu:
 
     def passes(self, graph: Graph, recipe: Recipe) -> tuple[Pass, ...]:
         """The rewrites of ``graph`` in a bundle of ``recipe``, in order."""
-        own = {
-            Graph.LANGUAGE_MODEL: LANGUAGE_MODEL, Graph.VQ_ENCODER: VQ, Graph.VQ_DECODER: VQ,
-        }.get(graph, ())  # fmt: skip
-        int8_inputs = any(rule.scheme and rule.scheme.inputs for rule in recipe.rules)
-        return (*own, *(INT8_INPUTS if int8_inputs else ()))
+        int8_inputs = INT8_INPUTS[int8_products()] if recipe.int8_inputs else ()
+        match graph:
+            case Graph.LANGUAGE_MODEL:
+                return (*LANGUAGE_MODEL, *int8_inputs)
+            case Graph.VQ_ENCODER | Graph.VQ_DECODER:
+                return (*int8_inputs, *(replace(p, expected=not int8_inputs) for p in VQ))
+        return int8_inputs
 
     def tools(self) -> dict[str, str]:
-        """Versions of janus-edge, of what rewrites the graphs, and of what will run them; the
-        processor where weights are laid out for it."""
+        """Versions of janus-edge, of what rewrites the graphs, and of what will run them; what this
+        processor's products of integers are, and all of it where weights are laid out for it."""
         try:
             import onnxruntime
         except ImportError as missing:
@@ -84,6 +92,7 @@ class OrtCpu:
             "onnx": onnx.__version__,
             "onnx-ir": ir.__version__,
             "onnxruntime": onnxruntime.__version__,
+            INT8_PRODUCTS: int8_products(),
             **({"processor": processor()} if self.options else {}),
         }
 

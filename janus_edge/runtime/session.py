@@ -19,7 +19,7 @@ from janus_edge.cpu_session import cpu_session
 from janus_edge.engine import Engine
 from janus_edge.errors import BackendError, DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
-from janus_edge.processor import processor
+from janus_edge.processor import INT8_PRODUCTS, int8_products, processor
 from janus_edge.tensorrt_module import MODULES
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def open_backend(bundle: Bundle, *, threads: int = 0, cuda_graph: bool = True) -
         bundle.check_tool("onnxruntime", _onnxruntime().__version__, exact=prepacked)
         if prepacked:
             bundle.check_tool("processor", processor(), exact=True)
+        if bundle.manifest.recipe.int8_inputs:
+            bundle.check_tool(INT8_PRODUCTS, int8_products(), exact=True)
     return OrtCpuBackend(bundle, threads=threads)
 
 

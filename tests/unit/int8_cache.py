@@ -1,4 +1,4 @@
-"""A bundle whose KV cache is int8, made from a float one as a user would."""
+"""A bundle whose KV cache is int8, or of another recipe with ranges, made as a user would."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ITEMS = (
 
 
 def int8_cache_bundle(parent: Path, folder: Path, recipe: str = "int8-cache") -> Path:
-    """``parent`` in ``recipe``, which ends with int8-cache; the calibration lies beside it."""
+    """``parent`` in ``recipe``; the calibration lies beside it."""
     bundle, calibration = Bundle.open(parent), folder / "calibration.npz"
     calibrate(bundle, _ITEMS, calibration, Options(fraction=1.0, max_new_tokens=20))
     wanted = quantised_recipe(recipe, bundle.manifest.recipe.float_type)

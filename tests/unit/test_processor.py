@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from janus_edge.processor import processor
+from janus_edge.processor import EXACT, SATURATING, int8_products, processor
 
 X86 = """processor\t: 0
 model name\t: AMD EPYC 7763
@@ -36,3 +36,23 @@ def test_what_it_has(tmp_path: Path, information: str, words: str) -> None:
 def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
     assert processor(tmp_path / "missing").startswith(platform.machine())
     assert processor() == processor()
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "avx2 avx512f avx512bw", SATURATING),
+        ("x86_64", "avx2 avx_vnni", EXACT),
+        ("x86_64", "avx512f avx512_vnni", EXACT),
+        ("x86_64", "amx_int8", EXACT),
+        ("AMD64", "", SATURATING),
+        ("aarch64", "", EXACT),
+    ],
+)
+def test_products_of_integers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, expected: str
+) -> None:
+    """They saturate on x86 without VNNI, and on one that does not tell."""
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    (tmp_path / "cpuinfo").write_text(f"flags\t: sse2 {flags}\n")
+    assert int8_products(tmp_path / "cpuinfo") == expected

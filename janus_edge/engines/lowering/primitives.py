@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ Allowed = dict[str, tuple[Any, ...]]
 
 
 class Writer:
-    """Writes nodes in front of ``node``, named below it, and at last puts a value in its place."""
+    """Writes nodes in front of ``node``, named below it, and may at last put a value in its place."""
 
     def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
         self._graph, self._node, self._count = graph, node, 0
+        self._stem = node.name or node.outputs[0].name
 
     def op(
         self,
@@ -24,14 +25,17 @@ class Writer:
         inputs: Sequence[ir.Value | None],
         dtype: ir.DataType | None,
         shape: ir.Shape | None = None,
+        domain: str = "",
         **attributes: Any,
     ) -> ir.Value:
-        """The output, of this ``dtype`` and ``shape``, of a new standard operator."""
-        name = f"{self._node.name}/{op_type}_{self._count}"
+        """The output, of this ``dtype`` and ``shape``, of a new operator, a standard one by default."""
+        name = f"{self._stem}/{op_type}_{self._count}"
         self._count += 1
         kind = None if dtype is None else ir.TensorType(dtype)
         output = ir.Value(name=f"{name}_output", type=kind, shape=shape)
-        node = ir.node(op_type, inputs, attributes or None, name=name, outputs=[output])
+        node = ir.node(
+            op_type, inputs, attributes or None, domain=domain, name=name, outputs=[output]
+        )
         self._graph.insert_before(self._node, node)
         return output
 
@@ -67,6 +71,20 @@ class Writer:
             kind = ir.TensorType(tensor.dtype)
             self._graph.register_initializer(
                 ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+            )
+        return self._graph.initializers[name]
+
+    def lazy(
+        self, name: str, dtype: ir.DataType, sizes: Sequence[int], values: Callable[[], np.ndarray]
+    ) -> ir.Value:
+        """A constant called ``name``, computed when the model is written, and stored once."""
+        if name not in self._graph.initializers:
+            shape = ir.Shape(sizes)
+            tensor = ir.LazyTensor(
+                lambda: ir.Tensor(values(), dtype=dtype), dtype, shape, name=name
+            )
+            self._graph.register_initializer(
+                ir.Value(name=name, type=ir.TensorType(dtype), shape=shape, const_value=tensor)
             )
         return self._graph.initializers[name]
 

@@ -151,3 +151,24 @@ def test_heads_alone() -> None:
     for wrong in ("int8-heads-int8-heads", "int9-int8-heads", "int4-weight-heads", "int8-head"):
         with pytest.raises(InputError, match=f"unknown recipe '{wrong}'"):
             quantised_recipe(wrong, "float32")
+
+
+def test_images_in_int8() -> None:
+    """What `int8` does to the vision encoder and the VQ model, in front of the recipe's own rules, which
+    alone take changes of blocks and scaling; ranges are changed in both."""
+    changes = Changes(block=64, inputs="entropy", scaling="none")
+    recipe = quantised_recipe("int4-weight-int8-images", "float32", changes)
+    plain, int8 = (quantised_recipe(n, "float32", changes) for n in ("int4-weight", "int8"))
+    assert recipe.rules[-len(plain.rules) :] == plain.rules
+    smooth = Scheme("int8", inputs="entropy", scaling="smooth")
+    assert recipe.scheme("vision_encoder", "a") == smooth
+    for graph, node in (
+        ("vision_encoder", "a/Conv"),
+        ("vq_decoder", "a"),
+        ("vq_encoder", "b/Conv"),
+    ):
+        assert recipe.scheme(graph, node) == int8.scheme(graph, node)
+    assert recipe.scheme("language_model", "a") == Scheme("int4", block=64)
+    assert recipe.scheme("image_head", "a") is None
+    alone = quantised_recipe("int8-images", "float32")
+    assert {rule.pattern.partition("/")[0] for rule in alone.rules} == {"vision_encoder", "vq_*"}

@@ -12,18 +12,22 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from janus_edge import __version__
+from janus_edge import __version__, cpu_session
 from janus_edge.bundle import Bundle
 from janus_edge.calib.bundle_quantizer import quantise_bundle
 from janus_edge.engine import Engine
 from janus_edge.engine_manifest import PassReport
+from janus_edge.engines import ort_cpu
 from janus_edge.engines.build import build_engine
 from janus_edge.engines.lowering.passes import Outcome, Pass
 from janus_edge.engines.ort_cpu import OrtCpu
 from janus_edge.errors import DependencyError, EngineError, LoweringError
 from janus_edge.graphs import Graph
+from janus_edge.processor import EXACT, SATURATING, int8_products
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
+from janus_edge.runtime import session
 from janus_edge.runtime.pipeline import Janus
+from janus_edge.runtime.session import open_backend
 from tests.unit.int8_cache import int8_cache_bundle
 
 
@@ -161,8 +165,33 @@ def test_passes_by_recipe() -> None:
     int8 = Recipe("r", "float32", (Rule("vq_*", None), Rule("*", Scheme("int8", inputs="maximum"))))
     for graph, before in names.items():
         found = [p.name for p in OrtCpu().passes(graph, int8)]
-        assert found == [*before, "unsigned_activations", "integer_convolutions"]
+        passes = ["unsigned_activations", "channels_last"]
+        # it leaves nothing of the VQ graphs' norms that lie between convolutions of integers
+        assert found == [*passes, *before] if graph is Graph.VQ_DECODER else [*before, *passes]
         assert [p.name for p in OrtCpu().passes(graph, WEIGHTS)] == before
+
+
+@pytest.mark.parametrize("products", [EXACT, SATURATING])
+def test_convolutions_by_processor(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, products: str
+) -> None:
+    """Weights are of the type that the processor's products want; elsewhere the engine is refused, but
+    one without 8-bit inputs is not."""
+    for module in (ort_cpu, session, cpu_session):
+        monkeypatch.setattr(module, "int8_products", lambda: products)
+    bundle = int8_cache_bundle(tiny_bundle, tmp_path, "int8-images")
+    engine = build_engine(Bundle.open(bundle), OrtCpu(), tmp_path / "e").engine
+    assert engine.manifest.builds["vq_decoder"].passes["channels_last"].changed > 10
+    stored = ir.load(engine.graph(Graph.VQ_DECODER)).graph.initializers
+    wanted = ir.DataType.INT8 if products == EXACT else ir.DataType.UINT8
+    assert {v.dtype for name, v in stored.items() if name.endswith(".columns")} == {wanted}
+    plain = build_engine(Bundle.open(tiny_bundle), OrtCpu(), tmp_path / "f").engine
+    open_backend(engine).close()
+    other = SATURATING if products == EXACT else EXACT
+    monkeypatch.setattr(session, "int8_products", lambda: other)
+    open_backend(plain).close()
+    with pytest.raises(EngineError, match=f"int8 products {products} and this machine has {other}"):
+        open_backend(engine)
 
 
 def test_bfloat16_is_refused_with_the_fix() -> None:
@@ -175,7 +204,8 @@ def test_bfloat16_is_refused_with_the_fix() -> None:
 def test_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """The versions of what builds and of what runs; without the latter the extra is named."""
     tools = OrtCpu().tools()
-    assert tools.keys() == {"janus-edge", "onnx", "onnx-ir", "onnxruntime"}
+    assert tools.keys() == {"janus-edge", "onnx", "onnx-ir", "onnxruntime", "int8 products"}
+    assert tools["int8 products"] == int8_products()
     assert tools["janus-edge"] == __version__
     assert tools["onnxruntime"] == onnxruntime.__version__
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)

@@ -58,7 +58,7 @@ def _llama_cpp(option: str, share: float) -> Peer:
 
 PEERS = (
     _ours("int4-weight block 128", 0.5),
-    _ours("int4-weight block 128 int8-heads int8-cache", 0.5),
+    _ours("int4-weight block 128 int8-heads int8-cache int8-images", 0.5),
     _ours("int4-weight block 32", 0.5),
     _ours("int8", 0.8),
     _ours("int8-weight", 0.8),

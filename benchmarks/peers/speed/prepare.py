@@ -29,15 +29,15 @@ _PLAIN = ("--scaling", "none")
 #: Options of `janus-edge quantize`.
 RECIPES = {
     "int4-weight block 128": ("--recipe", "int4-weight", "--block", "128", *_PLAIN),
-    "int4-weight block 128 int8-heads int8-cache": (
-        "--recipe", "int4-weight-int8-heads-int8-cache", "--block", "128", *_PLAIN,
+    "int4-weight block 128 int8-heads int8-cache int8-images": (
+        "--recipe", "int4-weight-int8-heads-int8-cache-int8-images", "--block", "128", *_PLAIN,
     ),
     "int4-weight block 32": ("--recipe", "int4-weight", "--block", "32", *_PLAIN),
     "int8-weight": ("--recipe", "int8-weight", *_PLAIN),
     "int8": ("--recipe", "int8"),
 }  # fmt: skip
 #: Recipes that read the calibration file.
-CALIBRATED = {"int8", "int4-weight block 128 int8-heads int8-cache"}
+CALIBRATED = {"int8", "int4-weight block 128 int8-heads int8-cache int8-images"}
 LAYOUTS = ("q4", "fp32")
 
 

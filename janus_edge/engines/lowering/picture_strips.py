@@ -12,9 +12,9 @@ from janus_edge.engines.lowering import matching
 from janus_edge.engines.lowering.matching import check
 from janus_edge.engines.lowering.primitives import Writer
 
-#: Positions of a strip at most: 128 channels of them are 3 MiB in float32 (measured: half and twice as
-#: many take as long, a whole picture of 384 x 384 half as long again).
-POSITIONS = 6144
+#: Positions of a strip at most: 128 channels of them are 6 MiB in float32. Fewer make more nodes, which take
+#: time to open, more make larger buffers (measured at 384 x 384).
+POSITIONS = 12288
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,16 @@ def cpu_session(
     *,
     threads: int = 0,
     quantised: bool = False,
+    spin: bool = False,
     prepacked: Path | None = None,
 ) -> InferenceSession:
     """The graph at ``path``, opened by the module ``onnxruntime``; ``quantised`` if it may hold Q/DQ.
 
-    ``threads`` 0 lets ONNX Runtime take one per physical core. With ``prepacked`` the graph is also
+    ``threads`` 0 lets ONNX Runtime take one per physical core. With ``spin`` they go on looking for work
+    when the graph is done, which only one graph of a loop may do: each has threads of its own, and they
+    are in the way of the next graph's (a step at the 1B's dimensions took one and a half times as long
+    on two cores; one pool for all is no way out: once there is one, ONNX Runtime 1.31.1 refuses sessions
+    of the same process that do without). With ``prepacked`` the graph is also
     written there as this processor's kernels read it, and its weights beside it (``.weights``).
     Raises whatever ONNX Runtime raises.
     """
@@ -31,12 +36,10 @@ def cpu_session(
     # buffers planned for the shapes that were seen lie side by side, reused or not: at the 1B's
     # dimensions a VQ decode takes half as much memory again with them, and no less time
     options.enable_mem_pattern = False
-    entries, disabled = {}, []
+    entries, disabled = {"session.force_spinning_stop": "0" if spin else "1"}, []
     if quantised:
-        entries = {
-            # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
-            "session.qdq_matmulnbits_accuracy_level": "4",
-        }
+        # blocked weights stay integers in MatMulNBits, whose products are of 8-bit integers
+        entries["session.qdq_matmulnbits_accuracy_level"] = "4"
         if int8_products() == SATURATING:
             # weights become uint8. Not elsewhere: with AMX, where there is no need, ONNX Runtime 1.31.1
             # would do so, too, and products take ten times as long

@@ -81,7 +81,10 @@ class OrtCpuBackend:
         if graph not in self._sessions:
             path = self._bundle.graph(graph)
             self._sessions[graph] = OrtSession(
-                path, threads=self._threads, quantised=self._bundle.manifest.recipe.quantised
+                path,
+                threads=self._threads,
+                quantised=self._bundle.manifest.recipe.quantised,
+                spin=graph is Graph.LANGUAGE_MODEL,  # the one that runs most of the time
             )
         return self._sessions[graph]
 
@@ -121,15 +124,17 @@ def open_backend(bundle: Bundle, *, threads: int = 0, cuda_graph: bool = True) -
 
 
 class OrtSession:
-    """A graph opened by ONNX Runtime's CPU provider; ``quantised`` if it may hold Q/DQ nodes."""
+    """A graph opened by ONNX Runtime's CPU provider, as `cpu_session` does."""
 
-    def __init__(self, path: Path, *, threads: int = 0, quantised: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, threads: int = 0, quantised: bool = False, spin: bool = False
+    ) -> None:
         ort = _onnxruntime()
         if threads < 0:
             raise InputError(f"threads must be at least 0, found {threads}")
         self._ort, self._path = ort, path
         try:
-            self._session = cpu_session(ort, path, threads=threads, quantised=quantised)
+            self._session = cpu_session(ort, path, threads=threads, quantised=quantised, spin=spin)
         except Exception as failure:  # onnxruntime's exceptions have no common base but this
             raise BackendError(
                 f"{path}: ONNX Runtime {ort.__version__} cannot open the graph ({failure}); "

@@ -124,6 +124,17 @@ def test_sessions_are_opened_once_and_freed(path: Path) -> None:
     assert backend.session(Graph.TEXT_HEAD) is not session
 
 
+def test_only_the_language_model_spins(path: Path) -> None:
+    """Threads of other graphs would be in its way when a step begins, and they in each other's."""
+    given = bundle("fp32", path)
+    given.graph = lambda graph: path
+    backend = OrtCpuBackend(given, threads=2)
+    for graph in Graph:
+        options = backend.session(graph)._session.get_session_options()
+        stops = options.get_session_config_entry("session.force_spinning_stop")
+        assert stops == ("0" if graph is Graph.LANGUAGE_MODEL else "1")
+
+
 def test_onnxruntime_absent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without onnxruntime the error names the extra to install."""
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)

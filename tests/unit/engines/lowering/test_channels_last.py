@@ -61,7 +61,7 @@ block (float[N,4,6,8] x) => (float[N,4,12,16] y, float[N,4,48] flat, float[N,4,6
 BLOCK_SIZES = {"y": (2, 4, 12, 16), "flat": (2, 4, 48), "z": (2, 4, 6, 8)}
 
 
-@pytest.fixture(params=[12288, 16], ids=["whole", "strips"])
+@pytest.fixture(params=[24576, 16], ids=["whole", "strips"])
 def positions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Of a strip: pictures of these tests are one strip, or several."""
     monkeypatch.setattr(picture_strips, "POSITIONS", request.param)
@@ -224,9 +224,9 @@ def test_float_convolutions_are_not_mentioned(tmp_path: Path, rewrite: Rewrite) 
 
 def test_rows_of_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """The most that fit, in equal strips; whole repeated rows; one strip where nothing divides."""
-    monkeypatch.setattr(picture_strips, "POSITIONS", 12288)
-    assert [strip_rows(s, s) for s in (24, 96, 192, 384)] == [24, 96, 64, 32]
-    assert strip_rows(384, 384, 64) == 64
+    monkeypatch.setattr(picture_strips, "POSITIONS", 24576)
+    assert [strip_rows(s, s) for s in (24, 96, 192, 384)] == [24, 96, 96, 64]
+    assert strip_rows(384, 384, 128) == 128
     assert strip_rows(7919, 10) == 1
     assert strip_rows(7, 100000, 2) == 7
 

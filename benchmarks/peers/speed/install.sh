@@ -25,7 +25,12 @@ for peer in "${peers[@]}"; do
     llama-cpp) groups=("numpy gguf==0.19.0" "llama-cpp-python==0.3.36") ;;
     *) echo "$peer: no such peer; choose of transformers, openvino, growing-cache, llama-cpp" >&2; exit 2 ;;
   esac
-  [[ $peer == llama-cpp ]] && export CMAKE_ARGS="${CMAKE_ARGS:-} -DLLAVA_BUILD=OFF" # no vision models
+  if [[ $peer == llama-cpp ]]; then
+    # without vision models, and without AMX, whose kernels crash in this version (ggml_backend_amx_mul_mat)
+    amx="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    [[ $(uname -m) == x86_64 ]] && export CFLAGS="${CFLAGS:-} $amx" CXXFLAGS="${CXXFLAGS:-} $amx"
+    export CMAKE_ARGS="${CMAKE_ARGS:-} -DLLAVA_BUILD=OFF"
+  fi
   "$python" -m venv "$folder/$peer"
   for group in "${groups[@]}"; do
     # shellcheck disable=SC2086  # a group is several words

@@ -109,7 +109,9 @@ def _start(
         if alive and peer is alive[0].peer:
             queue.pop(0)
             continue
-        if started and _available() - peer.share * checkpoint_bytes < RESERVE:
+        # files that are mapped count as available memory, and are read anew once they are driven out
+        shares = sum(w.peer.share for w in [*(alive or []), *started]) + peer.share
+        if started and shares * checkpoint_bytes > _memory("MemTotal") - RESERVE:
             break
         queue.pop(0)
         lacking = available(given.models, given.environments, peer)
@@ -137,7 +139,7 @@ def _measure(
     """Rounds over ``alive``, the first of them the reference; fills in their rows and a group."""
     rounds: dict[str, list[list[float]]] = {worker.peer.name: [] for worker in alive}
     memory: dict[str, dict[str, int]] = {}
-    least, shuffled = _available(), random.Random(len(found["groups"]))
+    least, shuffled = _memory("MemAvailable"), random.Random(len(found["groups"]))
     warm_up = 0 if item == "picture" else given.warm_up  # one of 576 steps is no matter
     for number in range(warm_up + (given.rounds or ROUNDS[item])):
         for worker in shuffled.sample(alive, len(alive)):
@@ -150,7 +152,7 @@ def _measure(
                 found["peers"][name]["failed"] = str(failure)
                 rounds.pop(name)
                 continue
-            least, memory[name] = min(least, _available()), answer["memory"]
+            least, memory[name] = min(least, _memory("MemAvailable")), answer["memory"]
             if number >= warm_up:
                 rounds[name].append(answer["seconds"])
             shown = f"{1000 * spread(answer['seconds'])['median']:.1f} ms"
@@ -197,8 +199,8 @@ def _save(given: argparse.Namespace, report: dict[str, Any], item: str) -> None:
         aside.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 
-def _available() -> int:
-    found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text("utf-8"))
+def _memory(what: str) -> int:
+    found = re.search(rf"{what}:\s*(\d+) kB", Path("/proc/meminfo").read_text("utf-8"))
     assert found
     return int(found[1]) * 1024
 

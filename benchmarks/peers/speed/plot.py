@@ -80,7 +80,7 @@ def _panel(axes: Axes, title: str, rows: dict[str, dict[str, Any]]) -> None:
 
 def _digits(value: float) -> str:
     """Three that count, and all before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def main() -> None:

@@ -61,6 +61,7 @@ PEERS = (
     _ours("int4-weight block 128 int8-heads int8-cache int8-images", 0.5),
     _ours("int4-weight block 32", 0.5),
     _ours("int8", 0.8),
+    _ours("int8 int8-heads int8-cache", 0.6),
     _ours("int8-weight", 0.8),
     _ours("fp32", 2.6),
     _openvino("int4-128", 0.6),

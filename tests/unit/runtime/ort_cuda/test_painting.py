@@ -104,7 +104,15 @@ def test_captured_graphs(
         stepping = Path(session.path).stem in STEPS
         assert bool(session.captured) == (stepping and cuda_graph)
         assert len(session.captured) <= 3
-        assert len({str(bound) for bound in session.captured.values()}) == len(session.captured)
+    stepping = [session.captured for session in machine.opened if session.captured]
+    assert len({frozenset(captured) for captured in stepping}) <= 1
+    # one graph of a step may lie where it lay before while another does not
+    steps = (
+        [str([captured[number] for captured in stepping]) for number in stepping[0]]
+        if stepping
+        else []
+    )
+    assert len(set(steps)) == len(steps)
 
 
 def test_steps_in_the_same_places_share_what_was_captured(engine: Engine) -> None:

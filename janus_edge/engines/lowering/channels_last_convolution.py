@@ -16,9 +16,6 @@ from janus_edge.engines.lowering.matching import check, known, producer
 from janus_edge.engines.lowering.picture_strips import Picture, shape, stacked, strip_rows
 from janus_edge.engines.lowering.primitives import Writer
 
-#: An index that stays below 0 whatever strip it is moved to: the border, beside the picture.
-_BORDER = -(1 << 30)
-
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
@@ -109,8 +106,7 @@ def _output(place: Convolution, picture: Picture) -> Picture:
         + 1
         for axis, size in enumerate((picture.height, picture.width))
     )
-    multiple = picture.repeat
-    strips = height // strip_rows(height, width, multiple)
+    strips = height // strip_rows(height, width)
     return Picture((place.quantised,) * strips, matching.size(place.weights, 0), height, width)
 
 
@@ -154,26 +150,20 @@ def _indices(
 ) -> ir.Value:
     """Where the windows of a strip lie in the picture: int32 [positions, taps].
 
-    The first strip's are stored; another's are as much further as it lies below it. What comes to lie
-    above or below the picture is the border, which is the entry behind its last one.
+    What lies beside the picture is the border, which is the entry behind its last one.
     """
     (rows, columns), (down, right), (top, left, *_) = place.kernel, place.strides, place.pads
-    y = np.arange(made.rows)[:, None] * down + np.arange(rows) - top
+    y = (strip * made.rows + np.arange(made.rows))[:, None] * down + np.arange(rows) - top
     x = np.arange(made.width)[:, None] * right + np.arange(columns) - left
-    outside = (x < 0) | (x >= picture.width * picture.repeat)
-    y, x = y // picture.repeat * picture.width, np.where(outside, _BORDER, x // picture.repeat)
-    places = (y[:, None, :, None] + x[None, :, None, :]).reshape(-1, rows * columns)
+    y, x = (size // picture.repeat for size in (y[:, None, :, None], x[None, :, None, :]))
+    inside = (y >= 0) & (y < picture.height) & (x >= 0) & (x < picture.width)
+    places = np.where(inside, y * picture.width + x, picture.positions)
     sizes = (
-        picture.height, picture.width, picture.repeat, made.rows, rows, columns, down, right, top, left,
+        picture.height, picture.width, picture.repeat, made.rows, made.width, strip,
+        *place.kernel, *place.strides, top, left,
     )  # fmt: skip
     label = "windows_" + "_".join(map(str, sizes))
-    first = write.constant(label, places.astype(np.int32))
-    further = strip * made.rows * down // picture.repeat * picture.width
-    moved = write.op("Add", [first, write.constant(str(further), np.array(further, np.int32))],
-                     ir.DataType.INT32, first.shape)  # fmt: skip
-    limits = (np.array(limit, np.int32) for limit in (-1, picture.positions))
-    bounds = [write.constant(str(limit), limit) for limit in limits]
-    return write.op("Clip", [moved, *bounds], ir.DataType.INT32, first.shape)
+    return write.constant(label, places.reshape(-1, rows * columns).astype(np.int32))
 
 
 def _columns(write: Writer, place: Convolution, dtype: ir.DataType, zero: int) -> ir.Value:

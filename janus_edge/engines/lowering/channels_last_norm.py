@@ -25,7 +25,7 @@ def normalise(write: Writer, node: ir.Node, picture: Picture) -> Picture:
     _, scale, bias = map(known, node.inputs)
     count = picture.positions * (picture.channels // groups)
     squares = (write.op("Mul", [s, s], _FLOAT, s.shape) for s in picture.strips)
-    mean = _mean(write, picture.of(picture.strips), groups, count)
+    mean = _mean(write, picture, groups, count)
     mean_square = _mean(write, picture.of(squares), groups, count)
     squared_mean = write.op("Mul", [mean, mean], _FLOAT)
     variance = write.op("Sub", [mean_square, squared_mean], _FLOAT)

@@ -12,9 +12,9 @@ from janus_edge.engines.lowering import matching
 from janus_edge.engines.lowering.matching import check
 from janus_edge.engines.lowering.primitives import Writer
 
-#: Positions of a strip at most: 128 channels of them are 12 MiB in float32. Measured on the 1B's VQ decoder: 3072 to
-#: 24576 take 0.56 to 0.65 s a picture, but 1.8 to 0.4 s to open so many nodes; whole pictures 0.82 s, and 1.7 times
-#: the memory.
+#: Positions of a strip at most: 128 channels of them are 12 MiB in float32. Measured on the 1B's VQ
+#: decoder: 3072 to 24576 take 0.56 to 0.65 s a picture, but 1.8 to 0.4 s to open so many nodes; whole
+#: pictures 0.82 s, and 1.7 times the memory.
 POSITIONS = 24576
 
 
@@ -47,15 +47,10 @@ class Picture:
         return replace(self, repeat=self.repeat * times)
 
 
-def strip_rows(height: int, width: int, multiple: int = 1) -> int:
-    """Rows of a strip of a picture of this size: a divisor of ``height`` and a multiple of
-    ``multiple``; the whole height where there is none."""
-    fitting = (r for r in range(height, 0, -1) if height % r == 0 and r % multiple == 0)
-    rows = height
-    for rows in fitting:
-        if rows * width <= POSITIONS:
-            break
-    return rows
+def strip_rows(height: int, width: int) -> int:
+    """Rows of each strip of a picture of this size: the most that fit and divide ``height``; at least 1."""
+    fitting = (r for r in range(height, 0, -1) if height % r == 0 and r * width <= POSITIONS)
+    return next(fitting, 1)
 
 
 def shape(source: ir.Value, *sizes: int) -> ir.Shape | None:
@@ -108,7 +103,7 @@ def repeated(write: Writer, picture: Picture) -> Picture:
         return picture
     flat = stacked(write, picture.strips)
     height, width = (size * picture.repeat for size in (picture.height, picture.width))
-    rows = strip_rows(height, width, picture.repeat)
+    rows = strip_rows(height, width)
     strips = []
     for top in range(0, height, rows):
         y = np.arange(top, top + rows)[:, None] // picture.repeat

@@ -66,25 +66,27 @@ class Writer:
     def constant(self, label: str, values: np.ndarray) -> ir.Value:
         """A constant whose ``label`` and type tell its values, so that equal ones are stored once."""
         name = f"primitive_{values.dtype.name}_{label}"
-        if name not in self._graph.initializers:
-            tensor, shape = ir.tensor(values, name=name), ir.Shape(values.shape)
-            kind = ir.TensorType(tensor.dtype)
-            self._graph.register_initializer(
-                ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
-            )
-        return self._graph.initializers[name]
+        return self._stored(name, lambda: ir.tensor(values, name=name))
 
     def lazy(
         self, name: str, dtype: ir.DataType, sizes: Sequence[int], values: Callable[[], np.ndarray]
     ) -> ir.Value:
         """A constant called ``name``, computed when the model is written, and stored once."""
-        if name not in self._graph.initializers:
-            shape = ir.Shape(sizes)
-            tensor = ir.LazyTensor(
+        shape = ir.Shape(sizes)
+        return self._stored(
+            name,
+            lambda: ir.LazyTensor(
                 lambda: ir.Tensor(values(), dtype=dtype), dtype, shape, name=name
-            )
+            ),
+        )
+
+    def _stored(self, name: str, made: Callable[[], ir.TensorProtocol]) -> ir.Value:
+        """The initializer called ``name``, which is ``made`` if there is none."""
+        if name not in self._graph.initializers:
+            tensor = made()
+            kind, shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape.numpy())
             self._graph.register_initializer(
-                ir.Value(name=name, type=ir.TensorType(dtype), shape=shape, const_value=tensor)
+                ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
             )
         return self._graph.initializers[name]
 

@@ -23,15 +23,13 @@ class TargetOptions:
     """What the command line says about an engine; all but ``prepack``, of `ort-cpu`, is TensorRT's.
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
-    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
-    ``weight_streaming`` as `janus_edge/weight_streaming.py` has it.
+    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text.
     """
 
     profile: str = ""
     capabilities: tuple[str, ...] = ()
     timings: Path | None = None
     dump: Path | None = None
-    weight_streaming: str = ""
     prepack: bool = False
 
 
@@ -50,7 +48,6 @@ def target(
             "--profile": options.profile,
             "--compute-capability": options.capabilities,
             "--dump-network": options.dump,
-            "--weight-streaming": options.weight_streaming,
         }
         for option, value in given.items():
             if value:
@@ -68,5 +65,4 @@ def target(
         capabilities=options.capabilities,
         timings=options.timings,
         dump=options.dump,
-        weight_streaming=options.weight_streaming,
     )

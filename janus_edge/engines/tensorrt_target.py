@@ -25,7 +25,6 @@ from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
-from janus_edge.weight_streaming import OPTION, parse_budget
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,9 +38,7 @@ class TensorRTTarget:
     TensorRT-RTX builds for the compute capabilities that it is told (its usual ones, if none) and
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
     ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
-    networks as text, ``weight_streaming`` a budget for the language model's weights on the GPU
-    (`janus_edge/weight_streaming.py`). Raises InputError for a profile that a model of ``config``
-    does not take, and for a budget that is none.
+    networks as text. Raises InputError for a profile that a model of ``config`` does not take.
     """
 
     def __init__(
@@ -53,10 +50,8 @@ class TensorRTTarget:
         capabilities: Sequence[str] = (),
         timings: Path | None = None,
         dump: Path | None = None,
-        weight_streaming: str = "",
     ) -> None:
         self.name = name
-        self._streaming = parse_budget(weight_streaming) if weight_streaming else ""
         self._shapes = parse_profile(profile, config)
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
 
@@ -64,11 +59,6 @@ class TensorRTTarget:
     def profiles(self) -> tuple[Profile, ...]:
         """Of the language model: prefill and decode. The other graphs' shapes follow from these."""
         return self._shapes.manifest_entries()
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The budget of weight streaming, where it was asked for."""
-        return {OPTION: self._streaming} if self._streaming else {}
 
     @property
     def compute_capability(self) -> str:
@@ -120,8 +110,6 @@ class TensorRTTarget:
                 folder / file,
                 capabilities=self._capabilities,
                 timing_cache=timings.read() if timings else None,
-                # the others are small
-                weight_streaming=bool(self._streaming) and graph is Graph.LANGUAGE_MODEL,
                 dump=self._dump and self._dump / f"{graph.value}.txt",
                 progress=row,
             )

@@ -55,7 +55,6 @@ def build_plan(
     timing_cache: bytes | None = None,
     workspace: int | None = None,
     refit: bool = False,
-    weight_streaming: bool = False,
     dump: Path | None = None,
     progress: Row | None = None,
 ) -> BuiltPlan:
@@ -63,8 +62,7 @@ def build_plan(
 
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
-    (TensorRT-RTX 1.7 then wants a GPU to build), ``weight_streaming`` lets a run keep part of them
-    in the host's memory. The network is written to ``dump`` as text before it is built, so that it
+    (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it is built, so that it
     can be read when building fails. Raises EngineError with TensorRT's words and the fix, and InputError for a
     profile or capability that cannot be had; neither leaves a file.
     """
@@ -78,7 +76,7 @@ def build_plan(
         write_dump(parsed.network, dump)
     options = parsed.builder.create_builder_config()
     build_options.choose_capabilities(tensorrt, options, capabilities)
-    build_options.set_flags(tensorrt, options, refit=refit, weight_streaming=weight_streaming)
+    build_options.set_flags(tensorrt, options, refit=refit)
     if workspace is not None:
         build_options.set_workspace(tensorrt, options, workspace)
     for one in shapes:

@@ -147,22 +147,6 @@ def test_what_is_another_engine(tiny_bundle: Path, tmp_path: Path, machine: Any)
     assert cached("g")
 
 
-def test_weight_streaming(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
-    """Asked of the language model alone, recorded, told by the command that builds it again, and
-    another engine to the cache; without it there is no trace of it."""
-    cache = EngineCache(tmp_path / "cache")
-    made = build(tiny_bundle, tmp_path / "e", cache=cache, weight_streaming="2k")
-    asked = ["WEIGHT_STREAMING" in options.flags for options in machine.made]
-    assert asked == [graph is Graph.LANGUAGE_MODEL for graph in Graph]
-    assert Engine.open(tmp_path / "e").manifest.options == {"weight-streaming": "2048"}
-    assert "--weight-streaming 2048 --force" in made.engine.rebuild_command
-    plain = build(tiny_bundle, tmp_path / "f", cache=cache)
-    assert not plain.cached
-    assert plain.engine.manifest.options == {}
-    assert "--weight-streaming" not in plain.engine.rebuild_command
-    assert build(tiny_bundle, tmp_path / "g", cache=cache, weight_streaming="2048").cached
-
-
 def test_without_a_driver(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, janus_edge: Run
 ) -> None:
@@ -279,17 +263,6 @@ def test_tensorrt_rtx(
 
 
 @RTX
-def test_rtx_streams_weights(tiny_bundle: Path, tmp_path: Path) -> None:
-    """TensorRT-RTX itself builds such an engine, with a window's profile besides."""
-    made = build(
-        tiny_bundle, tmp_path / "e", "tensorrt-rtx", weight_streaming="4K",
-        profile="window=8,capacity=32", capabilities=("8.9",),
-    ).engine.manifest  # fmt: skip
-    assert made.options == {"weight-streaming": "4096"}
-    assert [profile.new_tokens.largest for profile in made.profiles] == [32, 8, 1]
-
-
-@RTX
 def test_rtx_capabilities(tiny_bundle: Path, tmp_path: Path) -> None:
     """In order and once, however they are given; an unknown one is refused before any work."""
     config = Bundle.open(tiny_bundle).manifest.config
@@ -321,16 +294,6 @@ def test_rebuilding_for_another_gpu(tiny_bundle: Path, tmp_path: Path, machine: 
             "from 1 to 1024, the model",
         ),
         (["--target", "ort-cpu", "--profile", "rows=2"], 2, "--profile is for TensorRT"),
-        (
-            ["--target", "ort-cpu", "--weight-streaming", "auto"],
-            2,
-            "--weight-streaming is for Tens",
-        ),
-        (
-            ["--target", "tensorrt", "--weight-streaming", "half"],
-            2,
-            "like 512M or 2G, or auto; fou",
-        ),
     ],
 )
 def test_what_is_refused(

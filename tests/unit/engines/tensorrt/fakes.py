@@ -204,7 +204,7 @@ def fake_tensorrt(
         IProgressMonitor=type("IProgressMonitor", (), {}),
         IBuilderConfig=Options,
         NetworkDefinitionCreationFlag=enum("EXPLICIT_BATCH", "STRONGLY_TYPED"),
-        BuilderFlag=enum("REFIT", "TF32", "WEIGHT_STREAMING"),
+        BuilderFlag=enum("REFIT", "TF32"),
         MemoryPoolType=enum("WORKSPACE"),
         ProfilingVerbosity=enum("DETAILED"),
     )

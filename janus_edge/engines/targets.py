@@ -23,13 +23,15 @@ class TargetOptions:
     """What the command line says about an engine; all but ``prepack``, of `ort-cpu`, is TensorRT's.
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
-    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text.
+    for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
+    ``workspace`` as `engines/tensorrt/workspace.py` has it.
     """
 
     profile: str = ""
     capabilities: tuple[str, ...] = ()
     timings: Path | None = None
     dump: Path | None = None
+    workspace: str = ""
     prepack: bool = False
 
 
@@ -48,6 +50,7 @@ def target(
             "--profile": options.profile,
             "--compute-capability": options.capabilities,
             "--dump-network": options.dump,
+            "--workspace": options.workspace,
         }
         for option, value in given.items():
             if value:
@@ -65,4 +68,5 @@ def target(
         capabilities=options.capabilities,
         timings=options.timings,
         dump=options.dump,
+        workspace=options.workspace,
     )

@@ -21,6 +21,12 @@ from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.profile_option import parse_profile
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
+from janus_edge.engines.tensorrt.workspace import (
+    OPTION,
+    default_workspace,
+    in_words,
+    parse_workspace,
+)
 from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
@@ -38,7 +44,9 @@ class TensorRTTarget:
     TensorRT-RTX builds for the compute capabilities that it is told (its usual ones, if none) and
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
     ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
-    networks as text. Raises InputError for a profile that a model of ``config`` does not take.
+    networks as text, ``workspace`` the limit of a layer's scratch memory in words
+    (`engines/tensorrt/workspace.py`). Raises InputError for a limit that is not a size, and for a
+    profile that a model of ``config`` does not take.
     """
 
     def __init__(
@@ -50,15 +58,22 @@ class TensorRTTarget:
         capabilities: Sequence[str] = (),
         timings: Path | None = None,
         dump: Path | None = None,
+        workspace: str = "",
     ) -> None:
         self.name = name
         self._shapes = parse_profile(profile, config)
+        self._asked_workspace = parse_workspace(workspace) if workspace else None
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
         """Of the language model: prefill and decode. The other graphs' shapes follow from these."""
         return self._shapes.manifest_entries()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The limit of a layer's scratch memory, where there is one."""
+        return {OPTION: in_words(self._workspace)} if self._workspace else {}
 
     @property
     def compute_capability(self) -> str:
@@ -110,6 +125,7 @@ class TensorRTTarget:
                 folder / file,
                 capabilities=self._capabilities,
                 timing_cache=timings.read() if timings else None,
+                workspace=self._workspace,
                 dump=self._dump and self._dump / f"{graph.value}.txt",
                 progress=row,
             )
@@ -156,6 +172,10 @@ class TensorRTTarget:
                 f"{self._tensorrt} builds on the GPU that it builds for, and {missing}; or build with "
                 "--target tensorrt-rtx, which needs no GPU"
             ) from missing
+
+    @property
+    def _workspace(self) -> int | None:
+        return self._asked_workspace or default_workspace(self._gpu)
 
     @cached_property
     def _timing_cache(self) -> TimingCache | None:

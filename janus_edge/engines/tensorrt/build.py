@@ -63,7 +63,7 @@ def build_plan(
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
     (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it is built, so that it
-    can be read when building fails. Raises EngineError with TensorRT's words and the fix, and InputError for a
+    can be read when building fails, and the plan then keeps its layers' details. Raises EngineError with TensorRT's words and the fix, and InputError for a
     profile or capability that cannot be had; neither leaves a file.
     """
     started = time.perf_counter()
@@ -76,7 +76,7 @@ def build_plan(
         write_dump(parsed.network, dump)
     options = parsed.builder.create_builder_config()
     build_options.choose_capabilities(tensorrt, options, capabilities)
-    build_options.set_flags(tensorrt, options, refit=refit)
+    build_options.set_flags(tensorrt, options, refit=refit, detailed=dump is not None)
     if workspace is not None:
         build_options.set_workspace(tensorrt, options, workspace)
     for one in shapes:

@@ -67,10 +67,14 @@ def _number(capability: str) -> tuple[int, ...]:
     return tuple(int(part) for part in capability.split("."))
 
 
-def set_flags(tensorrt: TensorRT, options: IBuilderConfig, *, refit: bool) -> None:
+def set_flags(
+    tensorrt: TensorRT, options: IBuilderConfig, *, refit: bool, detailed: bool = False
+) -> None:
     """Flags of a build; float32 products are of float32, not of TF32's 10-bit mantissas.
 
-    Runs allocate nothing, so that CUDA graphs can be made of them.
+    Runs allocate nothing, so that CUDA graphs can be made of them, and use one stream, the one that
+    is captured: layers side by side would take memory of their own. ``detailed`` keeps what
+    TensorRT's inspector can show of the layers, which makes runs outside of CUDA graphs slower.
     """
     trt = tensorrt.module
     options.clear_flag(trt.BuilderFlag.TF32)
@@ -78,7 +82,9 @@ def set_flags(tensorrt: TensorRT, options: IBuilderConfig, *, refit: bool) -> No
         options.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if refit:
         options.set_flag(trt.BuilderFlag.REFIT)
-    options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # what the inspector can tell
+    options.max_aux_streams = 0
+    if detailed:
+        options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
 
 def set_workspace(tensorrt: TensorRT, options: IBuilderConfig, size: int) -> None:

@@ -147,6 +147,30 @@ def test_what_is_another_engine(tiny_bundle: Path, tmp_path: Path, machine: Any)
     assert cached("g")
 
 
+def test_workspace(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
+    """The limit reaches every build, is recorded, named by the command that builds it again, and
+    makes another engine to the cache; a discrete GPU has none unless it is asked for."""
+    cache = EngineCache(tmp_path / "cache")
+    made = build(tiny_bundle, tmp_path / "e", cache=cache, workspace="2g").engine
+    assert [options.limits for options in machine.made] == [{"WORKSPACE": 2 << 30}] * len(Graph)
+    assert made.manifest.options == {"workspace": "2G"}
+    assert "--workspace 2G --force" in made.rebuild_command
+    plain = build(tiny_bundle, tmp_path / "f", cache=cache)
+    assert (plain.cached, plain.engine.manifest.options) == (False, {})
+    assert machine.made[-1].limits == {}
+    assert build(tiny_bundle, tmp_path / "g", cache=cache, workspace="2048M").cached
+
+
+def test_workspace_of_an_integrated_gpu(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
+    """Its memory is the machine's, so that TensorRT's limit, all of it, is not left to it."""
+    machine.gpu = replace(ORIN, integrated=True)
+    manifest = build(tiny_bundle, tmp_path / "e").engine.manifest
+    assert machine.made[0].limits == {"WORKSPACE": 512 << 20}
+    assert manifest.options == {"workspace": "512M"}
+    build(tiny_bundle, tmp_path / "f", workspace="1G")
+    assert machine.made[-1].limits == {"WORKSPACE": 1 << 30}
+
+
 def test_without_a_driver(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, janus_edge: Run
 ) -> None:
@@ -294,6 +318,8 @@ def test_rebuilding_for_another_gpu(tiny_bundle: Path, tmp_path: Path, machine: 
             "from 1 to 1024, the model",
         ),
         (["--target", "ort-cpu", "--profile", "rows=2"], 2, "--profile is for TensorRT"),
+        (["--target", "ort-cpu", "--workspace", "1G"], 2, "--workspace is for TensorRT"),
+        (["--target", "tensorrt", "--workspace", "half"], 2, "like 512M or 2G; found 'half'"),
     ],
 )
 def test_what_is_refused(

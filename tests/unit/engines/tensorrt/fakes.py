@@ -71,7 +71,8 @@ class Options:
     """Records what is set; a timing cache is taken if it begins with 'mine' or is empty."""
 
     num_compute_capabilities = 0
-    profiling_verbosity = None
+    profiling_verbosity: Any = None
+    max_aux_streams = -1
     progress_monitor: Any = None
 
     def __init__(self) -> None:

@@ -115,6 +115,7 @@ def test_build(head: Path, streamed: bool) -> None:
     (options,) = tensorrt.module.made
     assert options.flags == {"REFIT"}
     assert (options.limits, options.cache) == ({"WORKSPACE": 1 << 20}, b"mine")
+    assert (options.max_aux_streams, options.profiling_verbosity) == (0, None)
     assert [p.shapes for p in options.profiles] == [{"hidden_states": ((1, 6), (2, 6), (2, 6))}]
 
 
@@ -225,6 +226,9 @@ def test_dump(head: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="cannot build"):
         build(head, fake_tensorrt(plan=None), dump=dump)
     assert "MATRIX_MULTIPLY m [HALF]" in dump.read_text("utf-8")
+    tensorrt = fake_tensorrt()
+    build(head, tensorrt, dump=dump)
+    assert tensorrt.module.made[0].profiling_verbosity.name == "DETAILED"
     with pytest.raises(InputError, match="cannot be written .*give --dump-network another folder"):
         build(head, fake_tensorrt(), dump=dump / "within a file")
 

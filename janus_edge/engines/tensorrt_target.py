@@ -17,9 +17,11 @@ from janus_edge.cuda_driver import Gpu, first_gpu
 from janus_edge.engine_manifest import GraphBuild, PassReport, Profile
 from janus_edge.engines.build import BuiltGraph
 from janus_edge.engines.tensorrt.api import TensorRT, load
-from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
+from janus_edge.engines.tensorrt.build import BuiltPlan
 from janus_edge.engines.tensorrt.options import known_capabilities
+from janus_edge.engines.tensorrt.own_process import build_apart
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.engines.tensorrt.request import BuildsPlans, PlanRequest
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
 from janus_edge.engines.tensorrt.workspace import (
     OPTION,
@@ -61,6 +63,9 @@ class TensorRTTarget:
         workspace: str = "",
     ) -> None:
         self.name = name
+        #: How a plan is built: in a process of its own. Tests that stand in for TensorRT's module
+        #: replace it by `request.build_here`.
+        self.build_plan: BuildsPlans = build_apart
         self._shapes = parse_profile(profile, config)
         self._asked_workspace = parse_workspace(workspace) if workspace else None
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
@@ -116,19 +121,19 @@ class TensorRTTarget:
         entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
         timings = self._timing_cache
         with self._lowered(bundle, graph, folder, row) as (source, passes):
-            built = build_plan(
+            asked = PlanRequest(
+                self.name,
                 source,
                 graph,
                 bundle.manifest.config,
                 self._shapes,
-                self._tensorrt,
                 folder / file,
                 capabilities=self._capabilities,
                 timing_cache=timings.read() if timings else None,
                 workspace=self._workspace,
                 dump=self._dump and self._dump / f"{graph.value}.txt",
-                progress=row,
             )
+            built = self.build_plan(asked, row)
         if timings and built.timing_cache is not None:
             timings.keep(built.timing_cache)
         for warning in built.warnings:

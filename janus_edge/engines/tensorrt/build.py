@@ -14,7 +14,7 @@ from janus_edge.engines.tensorrt.dump import precisions, write_dump
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.network import ParsedGraph, parse_graph
 from janus_edge.engines.tensorrt.objects import IBuilderConfig
-from janus_edge.engines.tensorrt.plan_file import write_plan
+from janus_edge.engines.tensorrt.plan_file import partial_path, write_plan
 from janus_edge.engines.tensorrt.profiles import Profile, Shapes, optimization_profiles
 from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
@@ -120,7 +120,7 @@ def _write(
 ) -> int:
     """Build into a file beside ``out`` and rename it; its bytes."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.partial")
+    partial = partial_path(out)
     try:
         with open(partial, "wb") as file:
             size = write_plan(tensorrt, parsed.builder, parsed.network, options, file)

@@ -25,6 +25,8 @@ from janus_edge.engines.build import BuildResult, build_engine
 from janus_edge.engines.cache import EngineCache
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
+from janus_edge.engines.tensorrt.request import build_here
+from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph, signature
 from janus_edge.recipe import Recipe, Rule, Scheme
@@ -55,10 +57,14 @@ def build(
     out: Path,
     name: str = "tensorrt",
     cache: EngineCache | None = None,
+    here: bool = True,
     **options: Any,
 ) -> BuildResult:
     bundle = Bundle.open(folder)
     made = target(name, bundle.manifest.config, TargetOptions(**options))
+    assert isinstance(made, TensorRTTarget)
+    if here:
+        made.build_plan = build_here
     return build_engine(bundle, made, out, cache=cache)
 
 

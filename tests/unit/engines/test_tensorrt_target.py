@@ -25,10 +25,12 @@ from janus_edge.engines.build import BuildResult, build_engine
 from janus_edge.engines.cache import EngineCache
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
+from janus_edge.engines.tensorrt.own_process import build_apart
 from janus_edge.engines.tensorrt.request import build_here
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph, signature
+from janus_edge.progress import silent
 from janus_edge.recipe import Recipe, Rule, Scheme
 from tests.unit.cli.conftest import Run
 from tests.unit.engines.tensorrt.fakes import PLAN, fake_tensorrt
@@ -266,6 +268,7 @@ def test_tensorrt_rtx(
 ) -> None:
     """From the command line: built ahead of time, shown, checked, taken from the cache; another
     profile is built anew, by the very command that an engine names."""
+    monkeypatch.setattr(tensorrt_target, "build_apart", build_here)  # 24 processes take long
     monkeypatch.setenv("JANUS_EDGE_CACHE", str(tmp_path / "cache"))
     command = ["--target", "tensorrt-rtx", "--profile", "capacity=32"]
     done = janus_edge("build", tiny_bundle, "a", *command)
@@ -290,6 +293,22 @@ def test_tensorrt_rtx(
     done = janus_edge(*larger, "--json")
     data = json.loads(done.out)
     assert (data["cached"], data["profiles"][0]["rows"]["largest"]) == (False, 4)
+
+
+@RTX
+def test_a_process_for_each_graph(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Unless a test says otherwise; TensorRT-RTX builds there what it builds here."""
+    bundle, graph = Bundle.open(tiny_bundle), Graph.IMAGE_HEAD
+    options = TargetOptions(profile="capacity=32", capabilities=("8.9",))
+    made = target("tensorrt-rtx", bundle.manifest.config, options)
+    assert isinstance(made, TensorRTTarget)
+    assert made.build_plan is build_apart
+    with silent("") as row:
+        apart = made.build(bundle, graph, tmp_path / "apart", row)
+        made.build_plan = build_here
+        assert made.build(bundle, graph, tmp_path / "here", row) == apart
+    sizes = [(tmp_path / name / apart.entry.file).stat().st_size for name in ("apart", "here")]
+    assert sizes[0] == sizes[1] > 0
 
 
 @RTX

@@ -15,8 +15,8 @@ from janus_edge.errors import BackendError
 
 _LIBRARY = "libcuda.so.1"
 
-#: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
-_MAJOR, _MINOR = 75, 76
+#: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, and CU_DEVICE_ATTRIBUTE_INTEGRATED.
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
 #: CUresult values that have a fix of their own.
 _REASONS = {
@@ -31,12 +31,14 @@ _REASONS = {
 class Gpu:
     """A GPU's ``name`` ('Orin') and ``compute_capability`` ('8.7').
 
-    ``cuda`` is the newest CUDA that its driver serves ('12.6').
+    ``cuda`` is the newest CUDA that its driver serves ('12.6'). An ``integrated`` GPU shares the
+    machine's memory (Jetson).
     """
 
     name: str
     compute_capability: str
     cuda: str
+    integrated: bool = False
 
 
 def why_no_gpu() -> str | None:
@@ -63,14 +65,16 @@ def first_gpu() -> Gpu:
     library = ctypes.CDLL(_LIBRARY)
     device, name = _number(library.cuDeviceGet, 0), ctypes.create_string_buffer(256)
     _check(library.cuDeviceGetName(name, len(name), device))
-    major, minor = (
-        _number(library.cuDeviceGetAttribute, part, device) for part in (_MAJOR, _MINOR)
+    major, minor, integrated = (
+        _number(library.cuDeviceGetAttribute, attribute, device)
+        for attribute in (_MAJOR, _MINOR, _INTEGRATED)
     )
     version = _number(library.cuDriverGetVersion)  # 1000 * major + 10 * minor
     return Gpu(
         name.value.decode("utf-8", "replace"),
         f"{major}.{minor}",
         f"{version // 1000}.{version % 1000 // 10}",
+        bool(integrated),
     )
 
 

@@ -23,6 +23,9 @@ from janus_edge.manifest import Manifest
 #: Targets that are told which GPUs to build for; others build for the machine's own.
 AHEAD_OF_TIME = ("tensorrt-rtx",)
 
+#: Options that earlier versions built with. Such an engine is opened, but not run.
+REMOVED_OPTIONS = ("weight-streaming",)
+
 
 class Engine(Bundle):
     """An opened engine; it is opened and checked as a bundle is, and raises EngineError."""
@@ -43,11 +46,22 @@ class Engine(Bundle):
         if built.profiles:
             words += ["--profile", profile_option(built.profiles)]
         for option, value in built.options.items():
+            if option in REMOVED_OPTIONS:
+                continue
             words += [f"--{option}", value] if value else [f"--{option}"]
         if built.target in AHEAD_OF_TIME:
             for one in (compute_capability or "").replace(",", " ").split():
                 words += ["--compute-capability", one]
         return shlex.join([*words, "--force"])
+
+    def check_options(self) -> None:
+        """Raise EngineError for an engine that was built with an option that no longer exists."""
+        removed = [option for option in REMOVED_OPTIONS if option in self.manifest.options]
+        if removed:
+            raise EngineError(
+                f"{self.path}: was built with --{removed[0]}, which is no longer supported; build it "
+                f"again with  {self.rebuild_command}"
+            )
 
     def check_tool(self, tool: str, found: str, *, exact: bool = False) -> None:
         """Raise EngineError unless ``found`` is the version of ``tool`` that the engine was built

@@ -113,7 +113,7 @@ class EngineManifest(Manifest):
     other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
     CPU, and names several, separated by commas, where an engine fits several GPUs. ``profiles`` are
     empty for a target whose graphs take any shape. ``options`` are what else the engine was asked to
-    be, by the names of the command line's options without hyphens in front ('weight-streaming').
+    be, by the names of the command line's options without hyphens in front ('prepack').
     """
 
     KIND: ClassVar[Kind] = ENGINE

@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 @click.option("--compute-capability", "capabilities", multiple=True, metavar="X.Y",
               help="tensorrt-rtx: a GPU to build for; may be given several times.  "
               "[8.0, 8.6, 8.9, 12.0]")  # fmt: skip
-@click.option("--weight-streaming", default="", metavar="BYTES",
-              help="TensorRT: keep at most so much of the language model's weights on the GPU (512M, 2G, "
-              "or auto), the rest in the host's memory.")  # fmt: skip
+@click.option("--workspace", default="", metavar="SIZE",
+              help="TensorRT: the most scratch memory that a layer may take (512M, 2G).  [512M where the "
+              "GPU shares the machine's memory, else TensorRT's own]")  # fmt: skip
 @click.option("--prepack", is_flag=True,
               help="ort-cpu: lay weights out for this machine's processor, and for no other: opens at "
               "once and takes less memory, twice the space on disk.")  # fmt: skip
 @click.option("--dump-network", "dump", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="TensorRT: also write each parsed network as text to FOLDER/GRAPH.txt.")  # fmt: skip
+              help="TensorRT: also write each parsed network as text to FOLDER/GRAPH.txt, and keep its layers' "
+              "details in the plan, which makes runs outside of CUDA graphs slower.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")
 def build(
     bundle: str, out: str, target: str | None, profile: str, capabilities: tuple[str, ...],
-    weight_streaming: str, prepack: bool, dump: Path | None, force: bool, no_cache: bool, as_json: bool,
+    workspace: str, prepack: bool, dump: Path | None, force: bool, no_cache: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write BUNDLE to OUT as an engine: its graphs made for one kind of device.
 
@@ -56,10 +57,6 @@ def build(
     just as many positions as its CAPACITY; rows=2:8 takes up to 8 and is tuned for 2. Left out, it
     takes 2 rows, and a prompt with an image and as much again. For parallel decoding, WINDOW=16 adds
     kernels for up to 16 codes of each picture at a time.
-
-    --weight-streaming is for a model that is larger than the GPU's memory: what does not fit is
-    copied to the GPU in every step, which costs time. It saves nothing where both share one memory
-    (Jetson).
 
     Engines are kept in a cache, $JANUS_EDGE_CACHE or else ~/.cache/janus-edge, from which building
     the same again takes the time of checking its hashes. It may be removed at any time. To dump
@@ -83,7 +80,7 @@ def build(
 
     opened = Bundle.open(bundle)
     root = None if no_cache else cache_folder("engines")
-    options = TargetOptions(profile, capabilities, root, dump, weight_streaming, prepack)
+    options = TargetOptions(profile, capabilities, root, dump, workspace, prepack)
     wanted = target_named(target, opened.manifest.config, options)
     cache = None if root is None or dump else EngineCache(root)
     with byte_tasks() as task:

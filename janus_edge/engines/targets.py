@@ -24,14 +24,14 @@ class TargetOptions:
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
     for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
-    ``weight_streaming`` as `janus_edge/weight_streaming.py` has it.
+    ``workspace`` as `engines/tensorrt/workspace.py` has it.
     """
 
     profile: str = ""
     capabilities: tuple[str, ...] = ()
     timings: Path | None = None
     dump: Path | None = None
-    weight_streaming: str = ""
+    workspace: str = ""
     prepack: bool = False
 
 
@@ -50,7 +50,7 @@ def target(
             "--profile": options.profile,
             "--compute-capability": options.capabilities,
             "--dump-network": options.dump,
-            "--weight-streaming": options.weight_streaming,
+            "--workspace": options.workspace,
         }
         for option, value in given.items():
             if value:
@@ -68,5 +68,5 @@ def target(
         capabilities=options.capabilities,
         timings=options.timings,
         dump=options.dump,
-        weight_streaming=options.weight_streaming,
+        workspace=options.workspace,
     )

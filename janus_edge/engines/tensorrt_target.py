@@ -23,15 +23,22 @@ from janus_edge.engines.lowering.lowered_file import Passes, lower_graph, write_
 from janus_edge.engines.lowering.passes import Pass
 from janus_edge.engines.lowering.passes import load as load_graph
 from janus_edge.engines.tensorrt.api import TensorRT, load
-from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
+from janus_edge.engines.tensorrt.build import BuiltPlan
 from janus_edge.engines.tensorrt.options import known_capabilities
+from janus_edge.engines.tensorrt.own_process import build_apart
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.engines.tensorrt.request import BuildsPlans, PlanRequest
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
+from janus_edge.engines.tensorrt.workspace import (
+    OPTION,
+    default_workspace,
+    in_words,
+    parse_workspace,
+)
 from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
-from janus_edge.weight_streaming import OPTION, parse_budget
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,9 +64,9 @@ class TensorRTTarget:
     TensorRT-RTX builds for the compute capabilities that it is told (its usual ones, if none) and
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
     ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
-    networks as text, ``weight_streaming`` a budget for the language model's weights on the GPU
-    (`janus_edge/weight_streaming.py`). Raises InputError for a profile that a model of ``config``
-    does not take, and for a budget that is none.
+    networks as text, ``workspace`` the limit of a layer's scratch memory in words
+    (`engines/tensorrt/workspace.py`). Raises InputError for a limit that is not a size, and for a
+    profile that a model of ``config`` does not take.
     """
 
     def __init__(
@@ -71,11 +78,14 @@ class TensorRTTarget:
         capabilities: Sequence[str] = (),
         timings: Path | None = None,
         dump: Path | None = None,
-        weight_streaming: str = "",
+        workspace: str = "",
     ) -> None:
         self.name = name
-        self._streaming = parse_budget(weight_streaming) if weight_streaming else ""
+        #: How a plan is built: in a process of its own. Tests that stand in for TensorRT's module
+        #: replace it by `request.build_here`.
+        self.build_plan: BuildsPlans = build_apart
         self._shapes = parse_profile(profile, config)
+        self._asked_workspace = parse_workspace(workspace) if workspace else None
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
 
     @property
@@ -85,8 +95,8 @@ class TensorRTTarget:
 
     @property
     def options(self) -> dict[str, str]:
-        """The budget of weight streaming, where it was asked for."""
-        return {OPTION: self._streaming} if self._streaming else {}
+        """The limit of a layer's scratch memory, where there is one."""
+        return {OPTION: in_words(self._workspace)} if self._workspace else {}
 
     @property
     def compute_capability(self) -> str:
@@ -131,20 +141,19 @@ class TensorRTTarget:
         timings = self._timing_cache
         row.state("rewrite")
         with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):
-            built = build_plan(
+            asked = PlanRequest(
+                self.name,
                 source,
                 graph,
                 bundle.manifest.config,
                 self._shapes,
-                self._tensorrt,
                 folder / file,
                 capabilities=self._capabilities,
                 timing_cache=timings.read() if timings else None,
-                # the others are small
-                weight_streaming=bool(self._streaming) and graph is Graph.LANGUAGE_MODEL,
+                workspace=self._workspace,
                 dump=self._dump and self._dump / f"{graph.value}.txt",
-                progress=row,
             )
+            built = self.build_plan(asked, row)
         if timings and built.timing_cache is not None:
             timings.keep(built.timing_cache)
         for warning in built.warnings:
@@ -206,6 +215,10 @@ class TensorRTTarget:
                 f"{self._tensorrt} builds on the GPU that it builds for, and {missing}; or build with "
                 "--target tensorrt-rtx, which needs no GPU"
             ) from missing
+
+    @property
+    def _workspace(self) -> int | None:
+        return self._asked_workspace or default_workspace(self._gpu)
 
     @cached_property
     def _timing_cache(self) -> TimingCache | None:

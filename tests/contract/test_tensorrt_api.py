@@ -25,7 +25,6 @@ VERSIONS: list[str] = [*TABLE["wheels"]]
 
 OLDER = Features(
     2, (), attention=False, cache_update=False, streamed_plan=False, user_allocation=False,
-    weight_streaming=True,
 )  # fmt: skip
 NEWER = replace(OLDER, attention=True, cache_update=True, streamed_plan=True)
 

@@ -12,7 +12,9 @@ from janus_edge.cuda_driver import Gpu, first_gpu, why_no_gpu
 from janus_edge.errors import BackendError
 
 
-def driver(*, init: int = 0, count: int = 1, **results: int) -> SimpleNamespace:
+def driver(
+    *, init: int = 0, count: int = 1, integrated: int = 0, **results: int
+) -> SimpleNamespace:
     """A library whose functions return ``results``, by name, or success."""
 
     def answer(name: str, number: int) -> Any:
@@ -27,7 +29,7 @@ def driver(*, init: int = 0, count: int = 1, **results: int) -> SimpleNamespace:
         return results.get("cuDeviceGetName", 0)
 
     def attribute(pointer: Any, which: int, _device: int) -> int:
-        pointer._obj.value = {75: 8, 76: 7}[which]
+        pointer._obj.value = {75: 8, 76: 7, 18: integrated}[which]
         return results.get("cuDeviceGetAttribute", 0)
 
     return SimpleNamespace(
@@ -71,9 +73,11 @@ def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name, its compute capability and the driver's CUDA."""
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: driver())
-    assert first_gpu() == Gpu("Orin", "8.7", "12.6")
+    """Its name, its compute capability, the driver's CUDA, and whether it has memory of its own."""
+    for integrated in (0, 1):
+        library = driver(integrated=integrated)
+        monkeypatch.setattr(ctypes, "CDLL", lambda _name, found=library: found)
+        assert first_gpu() == Gpu("Orin", "8.7", "12.6", bool(integrated))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ class Features:
     ``capabilities`` ('8.9') are those it builds for without their GPU; it then measures no kernels.
     ``cache_update``: a KV cache is written in place, as TensorScatter wants it (10.15).
     ``current_capability``: it also builds for this machine's GPU, whatever that is.
-    ``weight_streaming``: plans can be built whose weights need not all be on the GPU.
     ``user_allocation``: only with a flag does a run allocate nothing, as CUDA graphs need it.
     """
 
@@ -39,7 +38,6 @@ class Features:
     cache_update: bool
     streamed_plan: bool
     user_allocation: bool
-    weight_streaming: bool
     current_capability: bool = False
 
     @property
@@ -76,9 +74,8 @@ def features(trt: Any) -> Features:
     cache_update = has("LayerType.KV_CACHE_UPDATE")
     streamed = has("Builder.build_serialized_network_to_stream") and has("IStreamWriter")
     user_allocation = has("BuilderFlag.REQUIRE_USER_ALLOCATION")
-    streaming = has("BuilderFlag.WEIGHT_STREAMING")
     return Features(
-        flags, capabilities, attention, cache_update, streamed, user_allocation, streaming,
+        flags, capabilities, attention, cache_update, streamed, user_allocation,
         current_capability=bool(capabilities) and has("ComputeCapability.CURRENT"),
     )  # fmt: skip
 

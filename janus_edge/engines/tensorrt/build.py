@@ -15,7 +15,7 @@ from janus_edge.engines.tensorrt.dump import precisions, write_dump
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.network import ParsedGraph, parse_graph
 from janus_edge.engines.tensorrt.objects import IBuilderConfig
-from janus_edge.engines.tensorrt.plan_file import write_plan
+from janus_edge.engines.tensorrt.plan_file import partial_path, write_plan
 from janus_edge.engines.tensorrt.profiles import Profile, Shapes, optimization_profiles
 from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
@@ -61,7 +61,6 @@ def build_plan(
     timing_cache: bytes | None = None,
     workspace: int | None = None,
     refit: bool = False,
-    weight_streaming: bool = False,
     dump: Path | None = None,
     progress: Row | None = None,
 ) -> BuiltPlan:
@@ -69,9 +68,8 @@ def build_plan(
 
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
-    (TensorRT-RTX 1.7 then wants a GPU to build), ``weight_streaming`` lets a run keep part of them
-    in the host's memory. The network is written to ``dump`` as text before it is built, so that it
-    can be read when building fails. Raises EngineError with TensorRT's words and the fix, and InputError for a
+    (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it is built, so that it
+    can be read when building fails, and the plan then keeps its layers' details. Raises EngineError with TensorRT's words and the fix, and InputError for a
     profile or capability that cannot be had; neither leaves a file.
     """
     started, shapes = time.perf_counter(), optimization_profiles(graph, config, profile)
@@ -92,7 +90,7 @@ def build_plan(
             write_dump(parsed.network, dump)
         options = parsed.builder.create_builder_config()
         build_options.choose_capabilities(tensorrt, options, capabilities)
-        build_options.set_flags(tensorrt, options, refit=refit, weight_streaming=weight_streaming)
+        build_options.set_flags(tensorrt, options, refit=refit, detailed=dump is not None)
         if workspace is not None:
             build_options.set_workspace(tensorrt, options, workspace)
         for one in shapes:
@@ -158,7 +156,7 @@ def _write(
 ) -> int:
     """Build into a file beside ``out`` and rename it; its bytes."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.partial")
+    partial = partial_path(out)
     try:
         with open(partial, "wb") as file:
             size = write_plan(tensorrt, parsed.builder, parsed.network, options, file)

@@ -23,6 +23,8 @@ _FIXES = (
     ("dedicated kernel", "update TensorRT, or export the bundle with --precision fp16"),
     ("HW-specific datatypes", "build for a newer GPU, or from a bundle of another recipe"),
     ("FP32 GEMM is not supported", "export the bundle with --precision fp16"),
+    ("workspace limit", "raise --workspace, or build with a smaller profile"),
+    ("find any implementation", "raise --workspace, or update TensorRT"),
     ("emory", "free memory, or build with a smaller profile or workspace"),
 )
 

@@ -105,6 +105,7 @@ class IBuilderConfig(Protocol):
     """The options of one build."""
 
     profiling_verbosity: Member
+    max_aux_streams: int
     progress_monitor: Any
     num_compute_capabilities: int
 

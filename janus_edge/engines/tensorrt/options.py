@@ -9,9 +9,8 @@ from janus_edge.cuda_driver import first_gpu
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.objects import IBuilderConfig
-from janus_edge.errors import BackendError, EngineError, InputError
+from janus_edge.errors import BackendError, InputError
 from janus_edge.progress import Row
-from janus_edge.weight_streaming import OPTION
 
 #: What TensorRT-RTX 1.7 builds for when it is not told: Ampere, Ada and Blackwell.
 _USUAL = frozenset({"8.0", "8.6", "8.9", "12.0"})
@@ -69,27 +68,23 @@ def _number(capability: str) -> tuple[int, ...]:
 
 
 def set_flags(
-    tensorrt: TensorRT, options: IBuilderConfig, *, refit: bool, weight_streaming: bool
+    tensorrt: TensorRT, options: IBuilderConfig, *, refit: bool, detailed: bool = False
 ) -> None:
     """Flags of a build; float32 products are of float32, not of TF32's 10-bit mantissas.
 
-    Runs allocate nothing, so that CUDA graphs can be made of them, unless weights are streamed, which
-    needs memory at run time. Raises EngineError where weights cannot be streamed.
+    Runs allocate nothing, so that CUDA graphs can be made of them, and use one stream, the one that
+    is captured: layers side by side would take memory of their own. ``detailed`` keeps what
+    TensorRT's inspector can show of the layers, which makes runs outside of CUDA graphs slower.
     """
     trt = tensorrt.module
     options.clear_flag(trt.BuilderFlag.TF32)
-    if tensorrt.features.user_allocation and not weight_streaming:
+    if tensorrt.features.user_allocation:
         options.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if refit:
         options.set_flag(trt.BuilderFlag.REFIT)
-    if weight_streaming:
-        if not tensorrt.features.weight_streaming:
-            raise EngineError(
-                f"{tensorrt} cannot build engines whose weights are streamed: leave out --{OPTION}, or "
-                "build from a bundle with smaller weights (int8-weight, int4-weight)"
-            )
-        options.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
-    options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # what the inspector can tell
+    options.max_aux_streams = 0
+    if detailed:
+        options.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
 
 def set_workspace(tensorrt: TensorRT, options: IBuilderConfig, size: int) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO
 
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt.objects import Builder, IBuilderConfig, INetworkDefinition
+
+
+def partial_path(out: Path) -> Path:
+    """The file beside ``out`` that a plan is built into before it gets its name."""
+    return out.with_name(f"{out.name}.partial")
 
 
 def write_plan(

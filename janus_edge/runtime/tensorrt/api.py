@@ -103,19 +103,6 @@ def new_context(
     return engine.create_execution_context(config)
 
 
-def limit_weights(engine: ICudaEngine, budget: int) -> int | None:
-    """Keep at most ``budget`` bytes of its weights on the GPU (-1: as many as TensorRT thinks fit).
-
-    Before the engine has a context. Returns how many bytes are copied to the GPU in every run, 0
-    where all stay there; None where the budget was not taken.
-    """
-    most = engine.streamable_weights_size
-    wanted = engine.get_weight_streaming_automatic_budget() if budget < 0 else budget
-    wanted = min(wanted, most)
-    engine.weight_streaming_budget_v2 = wanted
-    return most - wanted if engine.weight_streaming_budget_v2 == wanted else None
-
-
 def can_be_captured(tensorrt: TensorRT, context: IExecutionContext, stream: int) -> bool:
     """Whether a run can be recorded in a CUDA graph, as far as this version tells."""
     return not tensorrt.features.just_in_time or context.is_stream_capturable(stream)

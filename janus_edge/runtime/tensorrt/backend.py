@@ -42,6 +42,7 @@ class TensorRTBackend:
         self._engine, self.cuda_graph, self.fetch_every = engine, cuda_graph, fetch_every
         self._tensorrt = api.load(engine.manifest.target)
         engine.check_tool(self._tensorrt.tool, self._tensorrt.version)
+        engine.check_options()
         self.float_dtype = format_of("float", engine.manifest.recipe.float_type).host
         self._plans: dict[Graph, Plan] = {}
         self._sessions: dict[Graph, TensorRTSession | LanguageModelSession] = {}

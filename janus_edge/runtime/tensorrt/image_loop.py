@@ -24,7 +24,6 @@ from janus_edge.runtime.image_decoding import ImageRequest, prefill, require_fin
 from janus_edge.runtime.tensorrt.execution import Launch, Place
 from janus_edge.runtime.tensorrt.formats import FORMATS
 from janus_edge.runtime.tensorrt.plan import STEP_GRAPHS
-from janus_edge.weight_streaming import budget
 
 if TYPE_CHECKING:
     from janus_edge.runtime.tensorrt.backend import TensorRTBackend
@@ -69,9 +68,6 @@ class ImageLoop:
         self._total, self._pictures = config.image_tokens, len(request.prompt_of)
         self._greedy = request.temperature == 0
         plans = {graph: backend.plan(graph) for graph in STEP_GRAPHS}
-        # streaming weights allocates memory, which a capture forbids
-        streamed = budget(environment.folder.manifest.options) is not None
-        self._captures = backend.cuda_graph and not streamed
         float_format = plans[Graph.IMAGE_HEAD].formats["logits"]
         self.logits_format = float_format
 
@@ -162,7 +158,7 @@ class ImageLoop:
         The first run behind a change may allocate and compile, which a capture must not. Anyone
         who uses the contexts in between, or moves the scratch memory, makes the capture void.
         """
-        if not self._captures:
+        if not self._backend.cuda_graph:
             self._chain()
         elif self._stamp != self._state():
             self._graph = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +18,6 @@ from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
 from janus_edge.runtime.tensorrt.messages import Messages
 from janus_edge.runtime.tensorrt.objects import ICudaEngine, Runtime
 from janus_edge.runtime.tensorrt.scratch import Scratch
-from janus_edge.weight_streaming import budget
-
-_LOG = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
@@ -63,8 +59,6 @@ class Plan:
         }
         self._engine: ICudaEngine | None = _deserialized(environment, self.path)
         self._check_tensors(self._engine)
-        #: Bytes of weights that are copied to the GPU in every run.
-        self.streamed_bytes = self._limit_weights(self._engine)
         self._bounds = _bounds(self._engine, self.signature.inputs)
         self.scratch_bytes = self._engine.device_memory_size_v2
         self._executions: dict[int, Execution] = {}
@@ -87,19 +81,6 @@ class Plan:
         """
         profile = self._profile({name: place.shape for name, place in inputs.items()})
         return Launch(self._execution(profile), dict(inputs), dict(outputs))
-
-    def _limit_weights(self, engine: ICudaEngine) -> int:
-        """Set the budget of weight streaming that the engine was built with, if any."""
-        limit = budget(self.environment.folder.manifest.options)
-        if limit is None or self.graph is not Graph.LANGUAGE_MODEL:
-            return 0
-        streamed = api.limit_weights(engine, limit)
-        if streamed is None:
-            tool = str(self.environment.tensorrt)
-            doing = f"setting a budget of {limit} bytes for its weights"
-            raise self.environment.messages.run_error(tool, self.path, doing)
-        _LOG.info("%s: %.0f MiB of weights are streamed", self.path, streamed / 2**20)
-        return streamed
 
     def _execution(self, profile: int) -> Execution:
         assert self._engine is not None

@@ -126,7 +126,7 @@ def test_info_of_a_device(janus_edge: Run, engine: Path) -> None:
             "precisions": {"MATRIX_MULTIPLY HALF": 2, "CONVOLUTION FLOAT": 1, "SHUFFLE HALF": 4},
         }  # fmt: skip
         data["builds"]["text_head"].update(told)  # type: ignore[index]
-        data["options"] = {"weight-streaming": "1024"}
+        data["options"] = {"prepacked-for": "1024"}
 
     edit_manifest(engine, change)
     done = janus_edge("info", engine)
@@ -135,7 +135,7 @@ def test_info_of_a_device(janus_edge: Run, engine: Path) -> None:
     assert "on the device 5.0 MiB, workspace 3.0 MiB" in done.out
     assert "  layers  HALF 6, FLOAT 1 (products HALF 2, FLOAT 1)\n" in done.out
     assert done.out.count("  layers  ") == 1
-    assert any(line.split() == ["weight", "streaming", "1024"] for line in done.out.splitlines())
+    assert any(line.split() == ["prepacked", "for", "1024"] for line in done.out.splitlines())
 
 
 def test_verify(janus_edge: Run, engine: Path) -> None:

@@ -22,7 +22,8 @@ from janus_edge.engines import tensorrt_target
 from janus_edge.engines.build import Target, build_engine
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
-from janus_edge.engines.tensorrt_10_3 import PASSES
+from janus_edge.engines.tensorrt.request import build_here
+from janus_edge.engines.tensorrt_10_3 import PASSES, TensorRT103
 from janus_edge.errors import EngineError, LoweringError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
@@ -47,7 +48,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def target_for(bundle: Bundle, **options: Any) -> Target:
-    return target("tensorrt-10.3", bundle.manifest.config, TargetOptions(**options))
+    made = target("tensorrt-10.3", bundle.manifest.config, TargetOptions(**options))
+    assert isinstance(made, TensorRT103)
+    made.build_plan = build_here  # a module of the tests stands in for TensorRT
+    return made
 
 
 @pytest.mark.skipif(

@@ -25,9 +25,12 @@ from janus_edge.engines.build import BuildResult, build_engine
 from janus_edge.engines.cache import EngineCache
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
-from janus_edge.engines.tensorrt_target import PASSES
+from janus_edge.engines.tensorrt.own_process import build_apart
+from janus_edge.engines.tensorrt.request import build_here
+from janus_edge.engines.tensorrt_target import PASSES, TensorRTTarget
 from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph, signature
+from janus_edge.progress import silent
 from janus_edge.recipe import Recipe, Rule, Scheme
 from tests.unit.cli.conftest import Run
 from tests.unit.engines.tensorrt.fakes import PLAN, fake_tensorrt
@@ -56,10 +59,14 @@ def build(
     out: Path,
     name: str = "tensorrt",
     cache: EngineCache | None = None,
+    here: bool = True,
     **options: Any,
 ) -> BuildResult:
     bundle = Bundle.open(folder)
     made = target(name, bundle.manifest.config, TargetOptions(**options))
+    assert isinstance(made, TensorRTTarget)
+    if here:
+        made.build_plan = build_here
     return build_engine(bundle, made, out, cache=cache)
 
 
@@ -152,20 +159,28 @@ def test_what_is_another_engine(tiny_bundle: Path, tmp_path: Path, machine: Any)
     assert cached("g")
 
 
-def test_weight_streaming(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
-    """Asked of the language model alone, recorded, told by the command that builds it again, and
-    another engine to the cache; without it there is no trace of it."""
+def test_workspace(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
+    """The limit reaches every build, is recorded, named by the command that builds it again, and
+    makes another engine to the cache; a discrete GPU has none unless it is asked for."""
     cache = EngineCache(tmp_path / "cache")
-    made = build(tiny_bundle, tmp_path / "e", cache=cache, weight_streaming="2k")
-    asked = ["WEIGHT_STREAMING" in options.flags for options in machine.made]
-    assert asked == [graph is Graph.LANGUAGE_MODEL for graph in Graph]
-    assert Engine.open(tmp_path / "e").manifest.options == {"weight-streaming": "2048"}
-    assert "--weight-streaming 2048 --force" in made.engine.rebuild_command
+    made = build(tiny_bundle, tmp_path / "e", cache=cache, workspace="2g").engine
+    assert [options.limits for options in machine.made] == [{"WORKSPACE": 2 << 30}] * len(Graph)
+    assert made.manifest.options == {"workspace": "2G"}
+    assert "--workspace 2G --force" in made.rebuild_command
     plain = build(tiny_bundle, tmp_path / "f", cache=cache)
-    assert not plain.cached
-    assert plain.engine.manifest.options == {}
-    assert "--weight-streaming" not in plain.engine.rebuild_command
-    assert build(tiny_bundle, tmp_path / "g", cache=cache, weight_streaming="2048").cached
+    assert (plain.cached, plain.engine.manifest.options) == (False, {})
+    assert machine.made[-1].limits == {}
+    assert build(tiny_bundle, tmp_path / "g", cache=cache, workspace="2048M").cached
+
+
+def test_workspace_of_an_integrated_gpu(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
+    """Its memory is the machine's, so that TensorRT's limit, all of it, is not left to it."""
+    machine.gpu = replace(ORIN, integrated=True)
+    manifest = build(tiny_bundle, tmp_path / "e").engine.manifest
+    assert machine.made[0].limits == {"WORKSPACE": 512 << 20}
+    assert manifest.options == {"workspace": "512M"}
+    build(tiny_bundle, tmp_path / "f", workspace="1G")
+    assert machine.made[-1].limits == {"WORKSPACE": 1 << 30}
 
 
 def test_without_a_driver(
@@ -257,6 +272,7 @@ def test_tensorrt_rtx(
 ) -> None:
     """From the command line: built ahead of time, shown, checked, taken from the cache; another
     profile is built anew, by the very command that an engine names."""
+    monkeypatch.setattr(tensorrt_target, "build_apart", build_here)  # 24 processes take long
     monkeypatch.setenv("JANUS_EDGE_CACHE", str(tmp_path / "cache"))
     command = ["--target", "tensorrt-rtx", "--profile", "capacity=32"]
     done = janus_edge("build", tiny_bundle, "a", *command)
@@ -284,14 +300,19 @@ def test_tensorrt_rtx(
 
 
 @RTX
-def test_rtx_streams_weights(tiny_bundle: Path, tmp_path: Path) -> None:
-    """TensorRT-RTX itself builds such an engine, with a window's profile besides."""
-    made = build(
-        tiny_bundle, tmp_path / "e", "tensorrt-rtx", weight_streaming="4K",
-        profile="window=8,capacity=32", capabilities=("8.9",),
-    ).engine.manifest  # fmt: skip
-    assert made.options == {"weight-streaming": "4096"}
-    assert [profile.new_tokens.largest for profile in made.profiles] == [32, 8, 1]
+def test_a_process_for_each_graph(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Unless a test says otherwise; TensorRT-RTX builds there what it builds here."""
+    bundle, graph = Bundle.open(tiny_bundle), Graph.IMAGE_HEAD
+    options = TargetOptions(profile="capacity=32", capabilities=("8.9",))
+    made = target("tensorrt-rtx", bundle.manifest.config, options)
+    assert isinstance(made, TensorRTTarget)
+    assert made.build_plan is build_apart
+    with silent("") as row:
+        apart = made.build(bundle, graph, tmp_path / "apart", row)
+        made.build_plan = build_here
+        assert made.build(bundle, graph, tmp_path / "here", row) == apart
+    sizes = [(tmp_path / name / apart.entry.file).stat().st_size for name in ("apart", "here")]
+    assert sizes[0] == sizes[1] > 0
 
 
 @RTX
@@ -326,16 +347,8 @@ def test_rebuilding_for_another_gpu(tiny_bundle: Path, tmp_path: Path, machine: 
             "from 1 to 1024, the model",
         ),
         (["--target", "ort-cpu", "--profile", "rows=2"], 2, "--profile is for TensorRT"),
-        (
-            ["--target", "ort-cpu", "--weight-streaming", "auto"],
-            2,
-            "--weight-streaming is for Tens",
-        ),
-        (
-            ["--target", "tensorrt", "--weight-streaming", "half"],
-            2,
-            "like 512M or 2G, or auto; fou",
-        ),
+        (["--target", "ort-cpu", "--workspace", "1G"], 2, "--workspace is for TensorRT"),
+        (["--target", "tensorrt", "--workspace", "half"], 2, "like 512M or 2G; found 'half'"),
     ],
 )
 def test_what_is_refused(

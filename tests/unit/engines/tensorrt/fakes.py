@@ -72,7 +72,8 @@ class Options:
     """Records what is set; a timing cache is taken if it begins with 'mine' or is empty."""
 
     num_compute_capabilities = 0
-    profiling_verbosity = None
+    profiling_verbosity: Any = None
+    max_aux_streams = -1
     progress_monitor: Any = None
 
     def __init__(self) -> None:
@@ -230,7 +231,7 @@ def fake_tensorrt(
         IProgressMonitor=type("IProgressMonitor", (), {}),
         IBuilderConfig=Options,
         NetworkDefinitionCreationFlag=enum("EXPLICIT_BATCH", "STRONGLY_TYPED"),
-        BuilderFlag=enum("REFIT", "TF32", "WEIGHT_STREAMING"),
+        BuilderFlag=enum("REFIT", "TF32"),
         MemoryPoolType=enum("WORKSPACE"),
         ProfilingVerbosity=enum("DETAILED"),
     )

@@ -98,16 +98,13 @@ def test_features_of_nothing() -> None:
     assert (found.network_flags, found.capabilities, found.timing_cache) == (0, (), True)
     assert [found.attention, found.cache_update] == [False, False]
     assert [found.streamed_plan, found.user_allocation] == [False, False]
-    assert not found.weight_streaming
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_build(head: Path, streamed: bool) -> None:
     """The plan is written as it is, streamed or not; what was asked for reaches the builder."""
     tensorrt = fake_tensorrt(streamed=streamed)
-    built = build(
-        head, tensorrt, workspace=1 << 20, refit=True, weight_streaming=True, timing_cache=b"mine"
-    )
+    built = build(head, tensorrt, workspace=1 << 20, refit=True, timing_cache=b"mine")
     assert built.path.read_bytes() == PLAN
     assert [p.name for p in built.path.parent.iterdir()] == ["image_head.plan"]
     assert (built.size, built.weight_bytes) == (len(PLAN), 6144)
@@ -115,17 +112,10 @@ def test_build(head: Path, streamed: bool) -> None:
     assert built.precisions == {"MATRIX_MULTIPLY HALF": 1}
     assert (built.timing_cache, built.warnings) == (b"mine, longer", ())
     (options,) = tensorrt.module.made
-    assert options.flags == {"REFIT", "WEIGHT_STREAMING"}
+    assert options.flags == {"REFIT"}
     assert (options.limits, options.cache) == ({"WORKSPACE": 1 << 20}, b"mine")
+    assert (options.max_aux_streams, options.profiling_verbosity) == (0, None)
     assert [p.shapes for p in options.profiles] == [{"hidden_states": ((1, 6), (2, 6), (2, 6))}]
-
-
-def test_weights_that_cannot_be_streamed(head: Path) -> None:
-    """Asked for in vain, the option is named; nothing is built."""
-    tensorrt = fake_tensorrt(capabilities=("SM80",))
-    with pytest.raises(EngineError, match="cannot build engines whose weights .*--weight-stream"):
-        build(head, tensorrt, weight_streaming=True)
-    assert not [*head.with_name("plans").glob("*")]
 
 
 def test_foreign_timing_cache(head: Path) -> None:
@@ -145,15 +135,6 @@ def test_ahead_of_time(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (options.capabilities, options.num_compute_capabilities) == ({0: "SM80", 1: "SM120"}, 2)
     assert (options.cache, built.timing_cache) == (None, None)
     assert options.flags == {"REQUIRE_USER_ALLOCATION"}
-
-
-def test_streaming_allocates(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorRT-RTX takes one of the two flags: weights that are streamed need memory at run time."""
-    tensorrt = fake_tensorrt(capabilities=("SM80",))
-    tensorrt.module.BuilderFlag.WEIGHT_STREAMING = Enum("WEIGHT_STREAMING")
-    newer = TensorRT("TensorRT-RTX", "1.7", tensorrt.module, features(tensorrt.module))
-    build(head, newer, weight_streaming=True)
-    assert tensorrt.module.made[0].flags == {"WEIGHT_STREAMING"}
 
 
 def test_usual_capabilities(head: Path) -> None:
@@ -244,6 +225,9 @@ def test_dump(head: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="cannot build"):
         build(head, fake_tensorrt(plan=None), dump=dump)
     assert "MATRIX_MULTIPLY m [HALF]" in dump.read_text("utf-8")
+    tensorrt = fake_tensorrt()
+    build(head, tensorrt, dump=dump)
+    assert tensorrt.module.made[0].profiling_verbosity.name == "DETAILED"
     with pytest.raises(InputError, match="cannot be written .*give --dump-network another folder"):
         build(head, fake_tensorrt(), dump=dump / "within a file")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import onnx
@@ -123,6 +124,20 @@ def test_graph_that_does_not_parse(bundle: Bundle, rtx: TensorRT, tmp_path: Path
     ):
         build_plan(path, Graph.TEXT_HEAD, config, Profile.of(config), rtx, out)
     assert not out.parent.exists()
+
+
+def test_workspace(bundle: Bundle, profile: Profile, rtx: TensorRT, tmp_path: Path) -> None:
+    """The builder holds to the limit: it refuses one that no kernel can do with, which names the
+    option, and builds with one of 512 MiB."""
+    graph, config = Graph.VQ_DECODER, bundle.manifest.config
+    for size in (512 << 20, 1):
+        out = tmp_path / f"{size}.plan"
+        with nullcontext() if size > 1 else pytest.raises(EngineError, match="raise --workspace"):
+            build_plan(
+                bundle.graph(graph), graph, config, profile, rtx, out,
+                capabilities=(CAPABILITY,), workspace=size,
+            )  # fmt: skip
+        assert out.exists() == (size > 1)
 
 
 def test_graph_that_does_not_build(bundle: Bundle, rtx: TensorRT, tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ class FakeTarget:
     versions: dict[str, str] = field(default_factory=lambda: {"tensorrt": "10.16.1"})
     real: bool = False
     scratch: dict[str, int] = field(default_factory=dict)
-    options: dict[str, str] = field(default_factory=dict)
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
@@ -75,7 +74,6 @@ class FakeTarget:
             "profiles": profiles.optimization_profiles(graph, self.config, self.profile),
             "scratch": self.scratch.get(graph.value, 4096),
             "weights": 1000,
-            "streamable": 600 if self.options else 0,
         }
         path = folder / "graphs" / f"{graph.value}.plan"
         path.parent.mkdir(parents=True, exist_ok=True)

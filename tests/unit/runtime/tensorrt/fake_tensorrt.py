@@ -52,8 +52,6 @@ class Behaviour:
     aliases: dict[str, str | None] = field(default_factory=dict)
     tensors: dict[str, dict[str, Any]] = field(default_factory=dict)
     capturable: bool = True
-    #: bytes of weights that stay on the GPU, by the graph whose budget was set
-    budgets: dict[str, int] = field(default_factory=dict)
     #: what runs asked for, one entry each: graph, profile, shapes of the inputs
     runs: list[tuple[str, int, dict[str, tuple[int, ...]]]] = field(default_factory=list)
     contexts: int = 0
@@ -141,7 +139,7 @@ def fake_module(
 
     class CudaEngine:
         def __init__(self, runtime: Any, plan: dict[str, Any]) -> None:
-            self._runtime, self._plan, self._used = runtime, plan, False
+            self._runtime, self._plan = runtime, plan
             weights = driver.reserve(plan["weights"])
             assert weights is not None
             self._end = weakref.finalize(self, driver.memory.pop, weights)
@@ -160,24 +158,6 @@ def fake_module(
         @property
         def device_memory_size_v2(self) -> int:
             return int(self._plan["scratch"])
-
-        @property
-        def streamable_weights_size(self) -> int:
-            return int(self._plan.get("streamable", 0))
-
-        @property
-        def weight_streaming_budget_v2(self) -> int:
-            return does.budgets.get(self._plan["graph"], 0)
-
-        @weight_streaming_budget_v2.setter
-        def weight_streaming_budget_v2(self, size: int) -> None:
-            assert not self._used, "a budget is set before there is a context"
-            if not fails("weight_streaming_budget_v2", self._runtime):
-                assert 0 <= size <= self.streamable_weights_size
-                does.budgets[self._plan["graph"]] = size
-
-        def get_weight_streaming_automatic_budget(self) -> int:
-            return self.streamable_weights_size // 2
 
         def get_tensor_name(self, index: int) -> str:
             return [*self._tensors][index]
@@ -216,7 +196,6 @@ def fake_module(
             assert strategy is managed, "the context would take scratch memory of its own"
             if fails("create_execution_context", self._runtime):
                 return None
-            self._used = True
             return module.IExecutionContext(self, eager, cache)
 
     class RuntimeCache:

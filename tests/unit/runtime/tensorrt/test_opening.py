@@ -92,6 +92,17 @@ def test_engines_for_other_machines(
     assert machine.driver.live() == {}
 
 
+def test_options_that_no_longer_exist(engine: Path, machine: Machine) -> None:
+    """Refused before the GPU is opened, with a command that leaves the option out; others are kept."""
+    options = {"workspace": "1024", "weight-streaming": "2048"}
+    edit_manifest(engine, lambda data: data.update(options=options))
+    with pytest.raises(EngineError, match=f"--weight-streaming, which is no longer .*{REBUILD}"):
+        Janus.load(engine)
+    assert "weight-streaming" not in Engine.open(engine).rebuild_command
+    assert "--workspace 1024 --force" in Engine.open(engine).rebuild_command
+    assert machine.driver.live() == {}
+
+
 @pytest.mark.parametrize("capability", [None, "8.9", "8.0,8.9", "8.6 8.9 12.0"])
 def test_engines_for_this_machine(engine: Path, machine: Machine, capability: str | None) -> None:
     """Its own compute capability, alone or among others, or none that was told."""

@@ -1,0 +1,48 @@
+"""`--workspace`: the scratch memory that one layer may take.
+
+A builder that measures kernels allocates as much while it tries them. TensorRT's own limit is all
+memory of the GPU, which on a Jetson is all memory of the machine: the system then kills the builder.
+"""
+
+from __future__ import annotations
+
+import re
+
+from janus_edge.cuda_driver import Gpu
+from janus_edge.errors import InputError
+
+#: The option's name in an engine's manifest, and after two hyphens on the command line.
+OPTION = "workspace"
+
+#: The default where the GPU shares the machine's memory (chosen, not yet tried on a device).
+_INTEGRATED = 512 << 20
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
+
+
+def parse_workspace(text: str) -> int:
+    """Bytes of '512M' or '2G' (powers of 1024); raises InputError for anything else."""
+    number = re.fullmatch(r"(\d{1,12})([KMG]?)", text.strip().upper(), re.ASCII)
+    size = int(number[1]) << _UNITS[number[2]] if number else 0
+    if not 0 < size < 1 << 63:
+        raise InputError(
+            f"--{OPTION} takes the scratch memory of a layer, like 512M or 2G; found {text!r}"
+        )
+    return size
+
+
+def default_workspace(gpu: Gpu | None) -> int | None:
+    """The limit in bytes where none was asked for; None leaves it to TensorRT.
+
+    ``gpu`` is the one that is built on; None for TensorRT-RTX, which builds ahead of time: it
+    measures nothing, so that building takes no memory of a GPU, and it serves no integrated GPU.
+    """
+    return _INTEGRATED if gpu and gpu.integrated else None
+
+
+def in_words(size: int) -> str:
+    """``size`` as :func:`parse_workspace` reads it, in the largest unit that divides it."""
+    for unit, bits in sorted(_UNITS.items(), key=lambda one: -one[1]):
+        if size % (1 << bits) == 0:
+            return f"{size >> bits}{unit}"
+    raise AssertionError("every size is a number of bytes")

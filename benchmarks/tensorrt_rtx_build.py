@@ -1,15 +1,11 @@
-"""Whether TensorRT-RTX parses and builds every graph of a bundle, without a GPU.
+"""Which graphs of which bundles TensorRT-RTX builds, for which compute capabilities, without a GPU.
 
-    python benchmarks/tensorrt_rtx_build.py work/bundle-1b-fp16 --sm 80,86,89,120 --json
+    python benchmarks/tensorrt_rtx_build.py janus-fp16 janus-int8 --sm 8.9 --sm 12.0 --out builds.json
 
-Ahead of time: TensorRT-RTX compiles for the compute capabilities it is told, and needs no driver.
-Networks are strongly typed, so that the precision is the graph's. Profiles follow from the graph
-table: `language_model` gets one for prefill and one for a decoding step. Its cache has the fixed
-capacity `--capacity`, because TensorRT takes no other. Attention may fall back to plain operators,
-which float32 needs. Prints a table of graphs and compute capabilities with OK or the error.
-
-In an environment of its own: pip install tensorrt-rtx onnx, and this repository without its
-dependencies.
+Builds as `janus-edge build --target tensorrt-rtx` does, once for each bundle and compute capability:
+NVIDIA's own parser and builder, which need no driver. A table says for each graph whether it was built,
+whether its attention is fused or decomposed, and the bytes of its weights in the bundle's graph and in
+the plan. That a plan runs, and how fast, only a GPU shows.
 """
 
 from __future__ import annotations
@@ -17,189 +13,115 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-import onnx
-import tensorrt_rtx as trt
 from machine import describe, version
 
 from janus_edge.bundle import Bundle
-from janus_edge.config import JanusConfig
+from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.errors import JanusEdgeError
-from janus_edge.graphs import Graph, Port, signature
+from janus_edge.graphs import Graph
+from janus_edge.progress import silent
 
-#: Least, usual and most of a symbol; ``S`` and ``C`` are of the model's size and not here.
-Sizes = dict[str, tuple[int, int, int]]
-PICTURES: Sizes = {"P": (1, 1, 8), "2P": (2, 2, 16)}
-
-
-class Log(trt.ILogger):
-    """Keeps what TensorRT-RTX calls an error, and the first word on whatever else it warns of."""
-
-    def __init__(self) -> None:
-        trt.ILogger.__init__(self)
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-
-    def log(self, severity: trt.ILogger.Severity, message: str) -> None:
-        if severity <= trt.ILogger.Severity.ERROR:
-            self.errors.append(" ".join(message.split()))
-        elif severity == trt.ILogger.Severity.WARNING:
-            self.warnings.append(" ".join(message.split()))
+TARGET = "tensorrt-rtx"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--graphs", type=names, default=tuple(Graph), help="default: all")
-    parser.add_argument("--sm", type=capabilities, default=(80, 86, 89, 120))
-    parser.add_argument("--together", action="store_true", help="one engine for all of --sm")
-    parser.add_argument("--capacity", type=int, help="positions of the cache")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--sm", action="append", help="compute capability; default: 8.9, 12.0")
+    parser.add_argument("--profile", default="", help="as of janus-edge build")
+    parser.add_argument("--out", type=Path, help="JSON; a table in Markdown goes beside it")
     args = parser.parse_args()
-    try:
-        bundle = Bundle.open(args.bundle)
-        results = tried(bundle, args.graphs, targets(args.sm, args.together), args.capacity)
-    except JanusEdgeError as wrong:
-        raise SystemExit(f"{parser.prog}: {wrong}") from wrong
+    wanted = args.sm or ["8.9", "12.0"]
+    rows = [row for path in args.bundles for row in tried(path, wanted, args.profile)]
+    names = " ".join(path.name for path in args.bundles)
     report = {
         "machine": describe() | {"tensorrt_rtx": version("tensorrt_rtx")},
-        "command": f"python benchmarks/tensorrt_rtx_build.py {args.bundle.name}",
-        "recipe": bundle.manifest.recipe.name,
-        "graphs": results,
+        "command": f"python benchmarks/tensorrt_rtx_build.py {names} "
+        + " ".join(f"--sm {one}" for one in wanted),
+        "builds": rows,
     }
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print(json.dumps(report, indent=1) if args.json else table(results))
-    good = all(one["result"] == "OK" for graph in results.values() for one in graph.values())
-    sys.exit(not good)
+        args.out.with_suffix(".md").write_text(markdown(report), "utf-8")
+    print(markdown(report))
+    sys.exit(any(row["result"] != "built" for row in rows))
 
 
-def names(text: str) -> tuple[Graph, ...]:
-    try:
-        return tuple(Graph(name) for name in text.split(","))
-    except ValueError as unknown:
-        raise argparse.ArgumentTypeError(f"{unknown}; graphs are {[*map(str, Graph)]}") from unknown
-
-
-def capabilities(text: str) -> tuple[int, ...]:
-    known = [n[2:] for n in trt.ComputeCapability.__members__ if n.startswith("SM")]
-    for one in text.split(","):
-        if one not in known:
-            raise argparse.ArgumentTypeError(f"{one!r} is none of {', '.join(known)}")
-    return tuple(map(int, text.split(",")))
-
-
-def targets(sm: tuple[int, ...], together: bool) -> tuple[tuple[int, ...], ...]:
-    return (sm,) if together else tuple((one,) for one in sm)
-
-
-def tried(
-    bundle: Bundle,
-    graphs: tuple[Graph, ...],
-    wanted: tuple[tuple[int, ...], ...],
-    capacity: int | None,
-) -> dict[str, dict[str, dict[str, object]]]:
-    """For every graph and set of compute capabilities: OK or the error, seconds, bytes."""
-    results: dict[str, dict[str, dict[str, object]]] = {}
-    for graph in graphs:
-        for sm in wanted:
-            started = time.perf_counter()
-            result, size, warnings = build(
-                bundle.graph(graph), graph, bundle.manifest.config, sm, capacity
-            )
-            name = "+".join(f"SM{one}" for one in sm)
-            results.setdefault(graph.value, {})[name] = {
-                "result": result,
-                "seconds": round(time.perf_counter() - started, 1),
-                "bytes": size,
-                "warnings": warnings,
+def tried(path: Path, capabilities: list[str], profile: str) -> list[dict[str, Any]]:
+    """One row for each graph and compute capability."""
+    bundle, rows = Bundle.open(path), []
+    for capability in capabilities:
+        options = TargetOptions(profile=profile, capabilities=(capability,))
+        made = target(TARGET, bundle.manifest.config, options)
+        for graph in Graph:
+            row: dict[str, Any] = {
+                "recipe": bundle.manifest.recipe.name,
+                "capability": capability,
+                "graph": graph.value,
             }
-            print(f"{graph.value} {name}: {result}", file=sys.stderr)
-    return results
+            try:
+                made.check(bundle)
+                row |= built(made, bundle, graph)
+            except JanusEdgeError as failure:
+                row["result"] = str(failure)
+            rows.append(row)
+            print(f"{path.name} {capability} {graph.value}: {row['result']}", file=sys.stderr)
+    return rows
 
 
-def build(
-    path: Path, graph: Graph, config: JanusConfig, sm: tuple[int, ...], capacity: int | None = None
-) -> tuple[str, int, list[str]]:
-    """Parse and build one graph for ``sm``: OK or the error, bytes of the engine, warnings."""
-    sizes = shapes(config, capacity)
-    log = Log()
-    builder = trt.Builder(log)
-    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(typed)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(fixed_capacity(path, sizes[0]["C"][0]), str(path)):
-        errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        text = "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in errors)
-        return f"parse: {' '.join(text.split())}", 0, log.warnings
-    for i in range(network.num_layers):
-        layer = network.get_layer(i)
-        if layer.type == trt.LayerType.ATTENTION_INPUT:
-            layer.__class__ = trt.IAttentionInputLayer  # the bindings give the base class
-            layer.attention.decomposable = True
-    options = builder.create_builder_config()
-    options.num_compute_capabilities = len(sm)
-    for i, one in enumerate(sm):
-        options.set_compute_capability(getattr(trt.ComputeCapability, f"SM{one}"), i)
-    ports = signature(graph, config).inputs
-    for chosen in sizes if graph is Graph.LANGUAGE_MODEL else sizes[:1]:
-        options.add_optimization_profile(profile(builder, ports, chosen))
-    engine = builder.build_serialized_network(network, options)
-    if engine is None:
-        return f"build: {'; '.join(log.errors) or 'no engine, and no error said'}", 0, log.warnings
-    return "OK", engine.nbytes, log.warnings
+def built(made: Any, bundle: Bundle, graph: Graph) -> dict[str, Any]:
+    with TemporaryDirectory() as folder, silent(graph.value) as progress:
+        done = made.build(bundle, graph, Path(folder), progress)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.plan"))
+    return {
+        "result": "built",
+        "attention": done.build.attention,
+        "graph_bytes": done.build.weight_bytes,
+        "plan_weight_bytes": done.build.device_weight_bytes,
+        "plan_bytes": size,
+        "passes": {name: report.changed for name, report in done.build.passes.items()},
+        "notes": done.build.notes,
+    }
 
 
-def fixed_capacity(path: Path, capacity: int) -> bytes:
-    """The graph without its weights, its symbol ``C`` a number: TensorRT caches have one length."""
-    model = onnx.load(str(path), load_external_data=False)
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param == "C":
-                dim.dim_value = capacity
-    return model.SerializeToString()
+def markdown(report: dict[str, Any]) -> str:
+    """A line for each recipe and graph, the compute capabilities as columns."""
+    rows = report["builds"]
+    capabilities = [*dict.fromkeys(row["capability"] for row in rows)]
+    lines = [
+        "# Builds of TensorRT-RTX without a GPU",
+        "",
+        f"`{report['command']}`; {json.dumps(report['machine'])}",
+        "",
+        "f: attention is fused, d: decomposed, -: the graph has none. Weights: bytes in the plan over "
+        "bytes in the graph.",
+        "",
+        f"| recipe | graph | {' | '.join(capabilities)} | weights |",
+        f"|---|---|{'---|' * len(capabilities)}--:|",
+    ]
+    keys = dict.fromkeys((row["recipe"], row["graph"]) for row in rows)
+    for recipe, graph in keys:
+        mine = [row for row in rows if (row["recipe"], row["graph"]) == (recipe, graph)]
+        cells = [cell(next(r for r in mine if r["capability"] == one)) for one in capabilities]
+        lines.append(f"| {recipe} | {graph} | {' | '.join(cells)} | {growth(mine[-1])} |")
+    return "\n".join(lines) + "\n"
 
 
-def shapes(config: JanusConfig, capacity: int | None) -> tuple[Sizes, Sizes]:
-    """Sizes of the symbols for prefill and for a decoding step; other graphs take the first."""
-    most = config.language.max_positions
-    positions = capacity or min(most, config.image_tokens + 64)
-    if not 1 <= positions <= most:
-        raise SystemExit(f"--capacity {positions}: the model has {most} positions")
-    fixed = PICTURES | {"C": (positions,) * 3, "B": (1, 2, 16), "N": (1, 1, 16)}
-    prompt = {"S": (1, min(64, positions), positions)}
-    return fixed | prompt, fixed | {"S": (1, 1, 1)}
+def cell(row: dict[str, Any]) -> str:
+    if row["result"] != "built":
+        return row["result"]
+    kind = {"fused": "f", "decomposed": "d"}.get(row["attention"], "-")
+    return f"built, {kind}" + (f", {len(row['notes'])} notes" if row["notes"] else "")
 
 
-def profile(
-    builder: trt.Builder, ports: tuple[Port, ...], sizes: Sizes
-) -> trt.IOptimizationProfile:
-    made = builder.create_optimization_profile()
-    for port in ports:
-        if any(isinstance(dim, str) and dim != "C" for dim in port.shape):
-            shape = [sizes[dim] if isinstance(dim, str) else (dim,) * 3 for dim in port.shape]
-            made.set_shape(port.name, *map(list, zip(*shape, strict=True)))
-    return made
-
-
-def table(results: dict[str, dict[str, dict[str, object]]]) -> str:
-    columns = list(next(iter(results.values())))
-    width = max(map(len, results))
-    lines = [" ".join([" " * width, *(f"{c:>8}" for c in columns)])]
-    errors: dict[str, list[str]] = {}
-    for graph, row in results.items():
-        cells = []
-        for column, one in row.items():
-            stage = str(one["result"]).partition(":")[0]
-            cells.append(f"{stage:>{max(8, len(column))}}")
-            if stage != "OK":
-                errors.setdefault(str(one["result"]), []).append(f"{graph} {column}")
-        lines.append(" ".join([f"{graph:{width}}", *cells]))
-    lines += [f"{', '.join(where)}: {what}" for what, where in errors.items()]
-    return "\n".join(lines)
+def growth(row: dict[str, Any]) -> str:
+    if row["result"] != "built" or not row["plan_weight_bytes"]:
+        return ""
+    return f"{row['plan_weight_bytes'] / row['graph_bytes']:.2f}"
 
 
 if __name__ == "__main__":

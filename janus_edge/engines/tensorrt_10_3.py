@@ -11,12 +11,12 @@ import onnx_ir as ir
 
 from janus_edge.bundle import Bundle
 from janus_edge.engines.lowering import (
+    appended_attention,
     lower_opset,
     primitive_attention,
     primitive_group_norm,
     primitive_norm,
     primitive_rotary,
-    primitive_scatter,
 )
 from janus_edge.engines.lowering.lowered_file import Passes, lower_graph, write_graph
 from janus_edge.engines.lowering.passes import Pass, load
@@ -24,12 +24,12 @@ from janus_edge.engines.lowering.tensorrt_10_3_operators import check
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import EngineError, LoweringError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, engine_signature
 from janus_edge.progress import Row
 
 _NORM = Pass("primitive_norm", primitive_norm.rewrite)
 _ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
-_SCATTER = Pass("primitive_scatter", primitive_scatter.rewrite)
+_APPENDED = Pass("appended_attention", appended_attention.rewrite)
 _ATTENTION = Pass("primitive_attention", primitive_attention.rewrite)
 _GROUP_NORM = Pass("primitive_group_norm", primitive_group_norm.rewrite)
 _OPSET = Pass("lower_opset", lower_opset.rewrite)
@@ -38,7 +38,7 @@ _OPSET = Pass("lower_opset", lower_opset.rewrite)
 #: TensorRT does that itself.
 PASSES = {
     **dict.fromkeys(Graph, (_OPSET,)),
-    Graph.LANGUAGE_MODEL: (_NORM, _ROTARY, _SCATTER, _ATTENTION, _OPSET),
+    Graph.LANGUAGE_MODEL: (_NORM, _ROTARY, _APPENDED, _OPSET),
     Graph.VISION_ENCODER: (_ATTENTION, _OPSET),
     Graph.VQ_ENCODER: (_GROUP_NORM, _ATTENTION, _OPSET),
     Graph.VQ_DECODER: (_GROUP_NORM, _ATTENTION, _OPSET),
@@ -79,8 +79,9 @@ class TensorRT103(TensorRTTarget):
         self, bundle: Bundle, graph: Graph, folder: Path, row: Row
     ) -> Iterator[tuple[Path, Passes]]:
         row.state("rewrite")
+        ports = engine_signature(graph, bundle.manifest.config, self.name)
         model = load(bundle.graph(graph))
-        passes = lower_graph(model, graph.value, PASSES[graph])
+        passes = lower_graph(model, graph.value, PASSES[graph], ports.outputs)
         problems = check(model)
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""

@@ -22,7 +22,7 @@ from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.profile_option import parse_profile
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
 from janus_edge.errors import BackendError, EngineError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, engine_signature
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
 from janus_edge.weight_streaming import OPTION, parse_budget
@@ -108,7 +108,8 @@ class TensorRTTarget:
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
-        entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
+        file = f"graphs/{graph.value}.plan"
+        ports = engine_signature(graph, bundle.manifest.config, self.name)
         timings = self._timing_cache
         with self._lowered(bundle, graph, folder, row) as (source, passes):
             built = build_plan(
@@ -118,6 +119,7 @@ class TensorRTTarget:
                 self._shapes,
                 self._tensorrt,
                 folder / file,
+                ports=ports,
                 capabilities=self._capabilities,
                 timing_cache=timings.read() if timings else None,
                 # the others are small
@@ -129,7 +131,7 @@ class TensorRTTarget:
             timings.keep(built.timing_cache)
         for warning in built.warnings:
             _LOG.info("%s: %s", graph.value, warning)
-        made = GraphEntry(file, (), entry.inputs, entry.outputs)
+        made = GraphEntry(file, (), ports.inputs, ports.outputs)
         return BuiltGraph(made, _told(built, passes))
 
     def _check_version(self, tensorrt: TensorRT) -> None:

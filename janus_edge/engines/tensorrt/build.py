@@ -17,7 +17,7 @@ from janus_edge.engines.tensorrt.objects import IBuilderConfig
 from janus_edge.engines.tensorrt.plan_file import write_plan
 from janus_edge.engines.tensorrt.profiles import Profile, Shapes, optimization_profiles
 from janus_edge.errors import EngineError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, Signature
 from janus_edge.progress import Row
 
 
@@ -51,6 +51,7 @@ def build_plan(
     tensorrt: TensorRT,
     out: Path,
     *,
+    ports: Signature | None = None,
     capabilities: Sequence[str] = (),
     timing_cache: bytes | None = None,
     workspace: int | None = None,
@@ -61,6 +62,7 @@ def build_plan(
 ) -> BuiltPlan:
     """Parse and build ``graph_file`` into the plan ``out``, which appears when it is complete.
 
+    ``ports`` are the inputs and outputs that it must have, the graph table's unless given.
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
     (TensorRT-RTX 1.7 then wants a GPU to build), ``weight_streaming`` lets a run keep part of them
@@ -73,7 +75,7 @@ def build_plan(
     shapes = optimization_profiles(graph, config, profile)
     if progress:
         progress.state("parse")
-    parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages)
+    parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages, ports)
     if dump:
         write_dump(parsed.network, dump)
     options = parsed.builder.create_builder_config()

@@ -46,11 +46,13 @@ def parse_graph(
     config: JanusConfig,
     profile: Profile,
     messages: Messages,
+    ports: Signature | None = None,
 ) -> ParsedGraph:
     """Parse ``graph_file`` with the capacity of ``profile``.
 
     Weights beside the file stay there: the parser maps them, and no copy is held here. Raises
-    EngineError for a graph that cannot be parsed, or is not the one of the graph table.
+    EngineError for a graph that cannot be parsed, or has other inputs or outputs than ``ports`` (the
+    graph table's unless given).
     """
     try:
         model = onnx.load(str(graph_file), load_external_data=False)
@@ -72,7 +74,7 @@ def parse_graph(
         parsed = parser.parse_from_file(str(graph_file))
     if not parsed:
         raise messages.parse_error(str(tensorrt), graph_file, parser)
-    _check_ports(graph_file, network, signature(graph, config))
+    _check_ports(graph_file, network, ports or signature(graph, config))
     allow_decomposition(tensorrt, network)
     return ParsedGraph(network, weight_bytes, builder, parser, logger)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from janus_edge.errors import BackendError
 from janus_edge.runtime.cuda.device import DeviceBuffer
@@ -58,7 +59,7 @@ class Execution:
             port.name for port in plan.signature.inputs if -1 in engine.get_tensor_shape(port.name)
         ]
         self.revision = 0
-        self._bound: Launch | None = None
+        self._bound: ref[Launch] | None = None  # weak: its memory is its callers' alone
         self._generation = -1  # of the scratch memory that the context was given
         self._context: IExecutionContext | None = None
         environment, stream = self._environment, self._environment.device.stream
@@ -90,7 +91,7 @@ class Execution:
             context.set_device_memory(memory.address, memory.nbytes)
             self._generation = scratch.generation
         try:
-            if self._bound is not launch:
+            if self._bound is None or self._bound() is not launch:
                 self._bind(context, launch)
             done = context.execute_async_v3(self._environment.device.stream.handle)
         except RuntimeError as failure:  # of the bindings
@@ -126,7 +127,7 @@ class Execution:
         for name, place in (*launch.inputs.items(), *launch.outputs.items()):
             if not context.set_tensor_address(name, place.address):
                 raise self._error(f"setting the address of {name}")
-        self._bound = launch
+        self._bound = ref(launch)
 
     def _opened(self) -> IExecutionContext:
         if self._context is None:

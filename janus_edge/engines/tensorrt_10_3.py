@@ -79,9 +79,11 @@ class TensorRT103(TensorRTTarget):
         self, bundle: Bundle, graph: Graph, folder: Path, row: Row
     ) -> Iterator[tuple[Path, Passes]]:
         row.state("rewrite")
-        ports = engine_signature(graph, bundle.manifest.config, self.name)
+        ports, config = bundle.manifest.ports_of(graph), bundle.manifest.config
+        wanted = engine_signature(graph, bundle.manifest.config, self.name)
+        changed = wanted.outputs if wanted != bundle.manifest.ports_of(graph) else None
         model = load(bundle.graph(graph))
-        passes = lower_graph(model, graph.value, PASSES[graph], ports.outputs)
+        passes = lower_graph(model, graph.value, PASSES[graph], changed)
         problems = check(model)
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""

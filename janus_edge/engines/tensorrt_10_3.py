@@ -79,7 +79,6 @@ class TensorRT103(TensorRTTarget):
         self, bundle: Bundle, graph: Graph, folder: Path, row: Row
     ) -> Iterator[tuple[Path, Passes]]:
         row.state("rewrite")
-        ports, config = bundle.manifest.ports_of(graph), bundle.manifest.config
         wanted = engine_signature(graph, bundle.manifest.config, self.name)
         changed = wanted.outputs if wanted != bundle.manifest.ports_of(graph) else None
         model = load(bundle.graph(graph))

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from janus_edge.engines.lowering import matching
-from janus_edge.engines.lowering.cache_write import cache_write
+from janus_edge.engines.lowering.cache_write import CacheWrite, cache_write
 from janus_edge.engines.lowering.matching import Unlike, check, known
 from janus_edge.engines.lowering.passes import Outcome
 from janus_edge.engines.lowering.primitives import LOWEST, Writer, nodes_of, regroup, sizes
@@ -41,22 +41,13 @@ _Masks = dict[tuple[object, ...], ir.Value]
 
 
 @dataclass(frozen=True, slots=True)
-class _Half:
-    """Keys or values: ``past`` [B, kv_heads, C, D], ``new`` [B, kv_heads, S, D], and their union."""
-
-    past: ir.Value
-    new: ir.Value
-    present: ir.Value
-
-
-@dataclass(frozen=True, slots=True)
 class _Place:
     """An Attention on a cache that is written at ``past_lengths`` [B]."""
 
     attention: ir.Node
     query: ir.Value
-    key: _Half
-    value: _Half
+    key: CacheWrite
+    value: CacheWrite
     past_lengths: ir.Value
     heads: int
     kv_heads: int
@@ -74,8 +65,8 @@ def rewrite(model: ir.Model) -> Outcome:
             left.append(f"{node.name}: {why}")
             continue
         _rewrite(model.graph, place, masks)
-        for half in (place.key, place.value):
-            _return_new(model.graph, half)
+        for update in (place.key, place.value):
+            _return_new(model.graph, update)
         changed += 1
     return Outcome(changed, tuple(left))
 
@@ -97,18 +88,7 @@ def _match(attention: ir.Node) -> _Place:
             "softmax_precision": [*map(int, LOWEST)],
         },
     )  # fmt: skip
-    writes = [cache_write(cached) for cached in (cached_key, cached_value)]
-    for write in writes:
-        check(write.scale is None, "its cache is quantised")
-        check(write.new.dtype == query.dtype, f"{matching.named(write.new)} is {write.new.dtype}")
-        check(not write.new.is_graph_output(), f"{matching.named(write.new)} is an output already")
-        check(
-            write.present.is_graph_output() and (write.present.name or "").startswith("present_"),
-            f"{matching.named(write.present)} is no output present_*",
-        )
-        readers = {use.node for use in write.present.uses()}
-        check(readers == {attention}, f"{matching.named(write.present)} is read elsewhere")
-    key, value = writes
+    key, value = (_update(attention, cached, query.dtype) for cached in (cached_key, cached_value))
     check(key.at is value.at, "keys and values are written at different places")
     lengths = lengths_of(known(attention.inputs[6]), key.at)
     heads, kv_heads = matching.size(query, 1), matching.size(key.past, 1)
@@ -116,10 +96,25 @@ def _match(attention: ir.Node) -> _Place:
         heads % kv_heads == 0 and matching.size(value.past, 1) == kv_heads,
         f"{heads} heads do not share {kv_heads} keys",
     )
-    halves = [_Half(write.past, write.new, write.present) for write in writes]
     return _Place(
-        attention, query, *halves, lengths.past, heads, kv_heads, scale, ir.DataType(precision)
+        attention, query, key, value, lengths.past, heads, kv_heads, scale, ir.DataType(precision)
     )
+
+
+def _update(attention: ir.Node, cached: ir.Value, dtype: ir.DataType | None) -> CacheWrite:
+    """The update of keys or values whose only purposes are this attention and the graph's output."""
+    found = cache_write(cached)
+    new, present = found.new, found.present
+    check(found.scale is None, "its cache is quantised")
+    check(new.dtype == dtype, f"{matching.named(new)} is {new.dtype}")
+    check(not new.is_graph_output(), f"{matching.named(new)} is an output already")
+    check(
+        present.is_graph_output() and (present.name or "").startswith("present_"),
+        f"{matching.named(present)} is no output present_*",
+    )
+    readers = {use.node for use in present.uses()}
+    check(readers == {attention}, f"{matching.named(present)} is read elsewhere")
+    return found
 
 
 def _rewrite(graph: ir.Graph, place: _Place, masks: _Masks) -> None:
@@ -131,9 +126,7 @@ def _rewrite(graph: ir.Graph, place: _Place, masks: _Masks) -> None:
     products = []
     for keys in (place.key.past, place.key.new):
         turned = write.op("Transpose", [keys], dtype, perm=[0, 1, 3, 2])
-        products.append(
-            regroup(write, write.op("MatMul", [scaled, turned], dtype), shared, heads)
-        )
+        products.append(regroup(write, write.op("MatMul", [scaled, turned], dtype), shared, heads))
     scores = write.op("Concat", products, dtype, axis=-1)
     scores = write.op("Add", [scores, _mask(write, place, masks)], dtype)
     weights = write.softmax(scores, place.precision)
@@ -178,9 +171,9 @@ def _seen(write: Writer, place: _Place) -> ir.Value:
     return write.op("Or", [filled, causal], boolean)
 
 
-def _return_new(graph: ir.Graph, half: _Half) -> None:
-    """Let the new keys or values be the graph's output in place of the present ones."""
-    place = graph.outputs.index(half.present)
-    assert half.present.name is not None
-    half.new.name = half.present.name.replace("present_", "new_", 1)
-    graph.outputs[place] = half.new
+def _return_new(graph: ir.Graph, update: CacheWrite) -> None:
+    """Let the new keys or values be the graph's output where the present ones were."""
+    place = graph.outputs.index(update.present)
+    assert update.present.name is not None
+    update.new.name = update.present.name.replace("present_", "new_", 1)
+    graph.outputs[place] = update.new

@@ -147,11 +147,10 @@ class RowAppender:
         self._device.stream.synchronize()  # `table` ends here
         total = rows * heads * new * self._units
         grid = (-(-total // _THREADS), len(pairs), 1)
-        numbers = (total, heads, new, capacity, self._units)
-        arguments = (
+        arguments: list[ctypes.c_uint64 | ctypes.c_uint32] = [
             ctypes.c_uint64(memory.address), ctypes.c_uint64(lengths.address),
-            *map(ctypes.c_uint32, numbers),
-        )  # fmt: skip
+            *(ctypes.c_uint32(n) for n in (total, heads, new, capacity, self._units)),
+        ]  # fmt: skip
         held = (memory, lengths, *sources, *targets)
         return Append(self._kernel, grid, arguments, held)
 
@@ -163,7 +162,7 @@ class Append:
         self,
         kernel: Kernel,
         grid: tuple[int, int, int],
-        arguments: tuple[ctypes.c_uint64 | ctypes.c_uint32, ...],
+        arguments: Sequence[ctypes.c_uint64 | ctypes.c_uint32],
         held: tuple[DeviceBuffer, ...],
     ) -> None:
         self._kernel, self._grid, self._arguments, self._held = kernel, grid, arguments, held

@@ -16,9 +16,9 @@ import onnx
 import pytest
 
 from janus_edge.bundle import Bundle
+from janus_edge.calib.recipes import Changes
 from janus_edge.cuda_driver import Gpu
 from janus_edge.engine import Engine
-from janus_edge.calib.recipes import Changes
 from janus_edge.engines import tensorrt_target
 from janus_edge.engines.build import Target, build_engine
 from janus_edge.engines.lowering.lowered_file import lower_graph, write_graph
@@ -120,7 +120,9 @@ def test_a_canonical_graph_is_not_one_of_its_own(half_bundle: Path, tmp_path: Pa
     """The builder holds the parsed network against the target's own outputs."""
     bundle, graph = Bundle.open(half_bundle), Graph.LANGUAGE_MODEL
     config = bundle.manifest.config
-    with pytest.raises(EngineError, match=r"has the outputs .*present_key\.0.* instead of .*new_key"):
+    with pytest.raises(
+        EngineError, match=r"has the outputs .*present_key\.0.* instead of .*new_key"
+    ):
         build_plan(
             bundle.graph(graph), graph, config, parse_profile("capacity=64", config),
             api.load("tensorrt-rtx"), tmp_path / "lm.plan",

@@ -36,9 +36,7 @@ class Appended:
     session: OrtSession
     config: LanguageConfig
 
-    def bind(
-        self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]
-    ) -> Call:
+    def bind(self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> Call:
         rows, new, _ = inputs["inputs_embeds"].shape
         shape = (rows, self.config.kv_heads, new, self.config.head_dim)
         dtype, layers = inputs["inputs_embeds"].dtype, self.config.layers

@@ -86,7 +86,6 @@ class FakeTarget:
         entry = GraphEntry(f"graphs/{graph.value}.plan", (), ports.inputs, ports.outputs)
         return BuiltGraph(entry, GraphBuild(1000, 4096, {}))
 
-
     def _source(self, bundle: Bundle, graph: Graph, folder: Path) -> Path:
         """The graph that the plan runs: the bundle's own, or what the target's passes make of it."""
         if self.name != "tensorrt-10.3":

@@ -126,10 +126,12 @@ def test_pieces_share_their_memory(tmp_path: Path, machine: Machine) -> None:
     one_piece = held() - before
     del step
     assert held() == before
-    step = model.plan(cache, 8 * 9 + 3)
+    kept = model.plan(cache, 8 * 9 + 3)
     pieces, tensors = 10, 2 * LM.layers
     # each piece has its four arrays and its table of addresses
     assert held() - before == 2 * tensors + pieces * (one_piece - tensors)
+    del kept
+    assert held() == before
 
 
 def test_others_between_steps(backend: TensorRTBackend) -> None:

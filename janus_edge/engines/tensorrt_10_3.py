@@ -24,7 +24,7 @@ from janus_edge.engines.lowering.tensorrt_10_3_operators import check
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import EngineError, LoweringError
-from janus_edge.graphs import Graph, engine_signature
+from janus_edge.graphs import Graph
 from janus_edge.progress import Row
 
 _NORM = Pass("primitive_norm", primitive_norm.rewrite)
@@ -79,10 +79,8 @@ class TensorRT103(TensorRTTarget):
         self, bundle: Bundle, graph: Graph, folder: Path, row: Row
     ) -> Iterator[tuple[Path, Passes]]:
         row.state("rewrite")
-        wanted = engine_signature(graph, bundle.manifest.config, self.name)
-        changed = wanted.outputs if wanted != bundle.manifest.ports_of(graph) else None
         model = load(bundle.graph(graph))
-        passes = lower_graph(model, graph.value, PASSES[graph], changed)
+        passes = lower_graph(model, graph.value, PASSES[graph], self._changed_outputs(graph))
         problems = check(model)
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""

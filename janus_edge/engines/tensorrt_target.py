@@ -22,7 +22,7 @@ from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.profile_option import parse_profile
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
 from janus_edge.errors import BackendError, EngineError
-from janus_edge.graphs import Graph, engine_signature
+from janus_edge.graphs import Graph, Port, engine_signature, signature
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
 from janus_edge.weight_streaming import OPTION, parse_budget
@@ -55,7 +55,7 @@ class TensorRTTarget:
         dump: Path | None = None,
         weight_streaming: str = "",
     ) -> None:
-        self.name = name
+        self.name, self._config = name, config
         self._streaming = parse_budget(weight_streaming) if weight_streaming else ""
         self._shapes = parse_profile(profile, config)
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
@@ -109,7 +109,7 @@ class TensorRTTarget:
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
         file = f"graphs/{graph.value}.plan"
-        ports = engine_signature(graph, bundle.manifest.config, self.name)
+        ports = engine_signature(graph, self._config, self.name)
         timings = self._timing_cache
         with self._lowered(bundle, graph, folder, row) as (source, passes):
             built = build_plan(
@@ -148,6 +148,11 @@ class TensorRTTarget:
     ) -> Iterator[tuple[Path, Passes]]:
         """The ONNX file to parse, which may lie below ``folder`` meanwhile."""
         yield bundle.graph(graph), {}
+
+    def _changed_outputs(self, graph: Graph) -> tuple[Port, ...] | None:
+        """What passes must make of the outputs of ``graph``; None where these stay."""
+        wanted = engine_signature(graph, self._config, self.name)
+        return None if wanted == signature(graph, self._config) else wanted.outputs
 
     @cached_property
     def _tensorrt(self) -> TensorRT:

@@ -1,4 +1,4 @@
-"""Runs of a `language_model` that returns the new keys and values alone, with the cache's update."""
+"""What a run of `language_model` needs that returns the new keys and values alone: the cache's update."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from janus_edge.graphs import cache_names
 from janus_edge.runtime.cuda.append_rows import Append, RowAppender
-from janus_edge.runtime.tensorrt.execution import Execution, Launch, Place
+from janus_edge.runtime.tensorrt.execution import Place
 
 if TYPE_CHECKING:
     from janus_edge.runtime.tensorrt.plan import Plan
@@ -30,57 +30,47 @@ class NewRows:
             self.places[port.name] = Place(buffer, (rows, heads, new, size))
 
 
-class AppendingLaunch(Launch):
-    """A run of the engine, then the kernel that appends what it returned to the cache."""
+class AppendedRows:
+    """The kernel's launch after a run; calling it queues it. It keeps the memory of the new rows."""
 
-    def __init__(
-        self,
-        execution: Execution,
-        inputs: dict[str, Place],
-        outputs: dict[str, Place],
-        rows: NewRows,
-        append: Append,
-    ) -> None:
-        super().__init__(execution, inputs, outputs)
-        self._rows, self._append = rows, append  # the rows are shared while a launch holds them
+    def __init__(self, rows: NewRows, append: Append) -> None:
+        self._rows, self._append = rows, append
 
     def __call__(self) -> None:
-        """Queue both."""
-        super().__call__()
+        """Queue the launch."""
         self._append()
 
 
 class Appending:
-    """Makes such runs for one plan.
+    """Binds the runs of one plan to memory for new rows, and to the kernel that appends them.
 
-    Runs of equal shapes share the memory of their new rows: all runs are on one stream, and each
-    is followed by the kernel that empties it.
+    Runs of equal shapes share that memory: all are on one stream, and the kernel follows each.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan, layers = plan, plan.environment.folder.manifest.config.language.layers
-        stems = ("new", "past", "present")
-        self._names = [*zip(*(cache_names(stem, layers) for stem in stems), strict=True)]
+        self._names = [*zip(*(cache_names(stem, layers) for stem in ("new", "past")), strict=True)]
         port = plan.ports.outputs[-1]
         assert isinstance(port.shape[-1], int)
         row_bytes = port.shape[-1] * plan.formats[port.name].stored.itemsize
         self._appender = RowAppender(plan.environment.device, row_bytes)
         self._rows: WeakValueDictionary[tuple[int, int], NewRows] = WeakValueDictionary()
 
-    def launch(
-        self, execution: Execution, inputs: Mapping[str, Place], outputs: Mapping[str, Place]
-    ) -> AppendingLaunch:
-        """As :meth:`Plan.launch`."""
+    def bound(
+        self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]
+    ) -> tuple[dict[str, Place], AppendedRows]:
+        """The engine's own outputs for those of the graph table, and what must follow each run."""
         rows, new, _ = inputs["inputs_embeds"].shape
         made = self._rows.get((rows, new))
         if made is None:
             made = self._rows[rows, new] = NewRows(self._plan, rows, new)
-        caches = [inputs[past] for _, past, _ in self._names]
-        present = [outputs[name] for *_, name in self._names]
-        assert [place.buffer for place in present] == [place.buffer for place in caches]
+        caches = [inputs[past] for _, past in self._names]
+        for _, past in self._names:
+            present = outputs[past.replace("past_", "present_", 1)]
+            assert present.buffer is inputs[past].buffer, f"{past} is not updated in place"
         _, heads, capacity, _ = caches[0].shape
         append = self._appender.bound(
-            [made.places[name].buffer for name, *_ in self._names],
+            [made.places[name].buffer for name, _ in self._names],
             [place.buffer for place in caches],
             inputs["past_lengths"].buffer,
             rows=rows,
@@ -89,4 +79,4 @@ class Appending:
             capacity=capacity,
         )
         kept = {port.name: outputs[port.name] for port in self._plan.ports.outputs[:2]}
-        return AppendingLaunch(execution, dict(inputs), {**kept, **made.places}, made, append)
+        return {**kept, **made.places}, AppendedRows(made, append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -31,17 +32,24 @@ class Place:
 class Launch:
     """A run of an engine with fixed shapes and addresses; calling it queues the run.
 
-    Raises BackendError with TensorRT's words.
+    ``then`` queues what belongs to each run after it. Raises BackendError with TensorRT's words.
     """
 
     def __init__(
-        self, execution: Execution, inputs: dict[str, Place], outputs: dict[str, Place]
+        self,
+        execution: Execution,
+        inputs: dict[str, Place],
+        outputs: dict[str, Place],
+        then: Callable[[], None] | None = None,
     ) -> None:
         self.execution, self.inputs, self.outputs = execution, inputs, outputs
+        self._then = then
 
     def __call__(self) -> None:
         """Queue the run."""
         self.execution.run(self)
+        if self._then is not None:
+            self._then()
 
 
 class Execution:

@@ -92,10 +92,10 @@ class Plan:
         Raises EngineError for shapes that the engine was not built for.
         """
         profile = self._profile({name: place.shape for name, place in inputs.items()})
-        execution = self._execution(profile)
+        append = None
         if self._appending is not None:
-            return self._appending.launch(execution, inputs, outputs)
-        return Launch(execution, dict(inputs), dict(outputs))
+            outputs, append = self._appending.bound(inputs, outputs)
+        return Launch(self._execution(profile), dict(inputs), dict(outputs), append)
 
     def _limit_weights(self, engine: ICudaEngine) -> int:
         """Set the budget of weight streaming that the engine was built with, if any."""

@@ -16,6 +16,7 @@ from janus_edge.errors import BackendError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.kv_cache import KVCache
 from janus_edge.runtime.language_model import LanguageModel
+from janus_edge.runtime.parallel_decoding import ParallelDecoder
 from janus_edge.runtime.tensorrt.backend import TensorRTBackend
 from janus_edge.runtime.tensorrt.image_loop import ImageLoop
 from tests.unit.runtime.fakes import CONFIG, FakeBackend
@@ -132,6 +133,17 @@ def test_pieces_share_their_memory(tmp_path: Path, machine: Machine) -> None:
     assert held() - before == 2 * tensors + pieces * (one_piece - tensors)
     del kept
     assert held() == before
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_windows(backend: TensorRTBackend, width: int) -> None:
+    """Parallel decoding draws the same codes: refuted drafts are overwritten in each row's cache,
+    and the rows that are left move to a cache of their own."""
+    made = request([7, 20, 3], [0, 1, 2], 3.0, 0.7)
+    decoder = ParallelDecoder(CONFIG, backend, made, width)
+    while not decoder.finished:
+        decoder.advance()
+    assert decoder.drawn.tolist() == drawn(made, FakeBackend())
 
 
 def test_others_between_steps(backend: TensorRTBackend) -> None:

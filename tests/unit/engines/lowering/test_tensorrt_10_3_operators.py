@@ -53,8 +53,8 @@ def test_every_graph_is_valid_and_has_its_ports(
 def test_the_cache_is_read_once_and_not_written(
     tiny_bundle: Path, lowered_bundle: dict[Graph, Path]
 ) -> None:
-    """Past keys go into one product, turned, and past values into one (a Shape reads no values); no
-    node makes a value of the cache's capacity but scores, weights and the mask."""
+    """Past keys go into one product, turned, and past values into another (a Shape reads no values);
+    the outputs are those that the target's engines have."""
     graph = onnx.load(str(lowered_bundle[Graph.LANGUAGE_MODEL]), load_external_data=False).graph
     pasts = [i.name for i in graph.input if i.name.startswith(("past_key", "past_value"))]
     assert pasts

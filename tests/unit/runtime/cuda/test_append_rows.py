@@ -193,7 +193,7 @@ def test_an_unknown_instruction(driver: FakeDriver) -> None:
         kernel.launch((1, 1, 1), (1, 1, 1), numbers)
         with pytest.raises(Exception, match=r"unknown instruction sad\.u32"):
             device.stream.synchronize()
-        device.driver.call("cuStreamSynchronize", device.stream.handle, doing="going on")
+        device.driver.call("cuStreamSynchronize", device.stream.handle, doing="waiting")
 
 
 @pytest.mark.parametrize("unit", [4, 2])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from janus_edge.errors import EngineError
+from janus_edge.graphs import Graph, Signature, engine_signature
 from janus_edge.manifest import Kind, Manifest
 
 #: Rises when a manifest written by this version cannot be read by an older one.
@@ -109,7 +110,7 @@ class EngineManifest(Manifest):
     """Everything that a reader of an engine needs to know before opening a graph.
 
     ``tools`` are the versions that it was built with and ``graphs`` the files of the target, with
-    the inputs and outputs that a bundle's have; ``parity`` is empty, since a bundle's figures are of
+    the inputs and outputs of `graphs.engine_signature`; ``parity`` is empty, since a bundle's figures are of
     other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
     CPU, and names several, separated by commas, where an engine fits several GPUs. ``profiles`` are
     empty for a target whose graphs take any shape. ``options`` are what else the engine was asked to
@@ -136,3 +137,7 @@ class EngineManifest(Manifest):
             raise ValueError("'builds' must tell of every graph, and of no other")
         if not (math.isfinite(self.build_seconds) and self.build_seconds >= 0):
             raise ValueError(f"build_seconds must be finite and not negative: {self.build_seconds}")
+
+    def ports_of(self, graph: Graph) -> Signature:
+        """The inputs and outputs that ``graph`` must have in an engine of this target."""
+        return engine_signature(graph, self.config, self.target, self.recipe.cache)

@@ -8,13 +8,16 @@ KV cache is of that type, or int8 where the recipe says so.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from janus_edge.config import JanusConfig
 
 #: ONNX operator set of every canonical graph (TensorScatter and nonpad_kv_seqlen need 24).
 OPSET = 24
+
+#: Targets whose `language_model` returns the new keys and values alone (:func:`engine_signature`).
+NEW_ROWS_ONLY = frozenset({"tensorrt-10.3"})
 
 Dim = int | str
 
@@ -110,3 +113,23 @@ def signature(graph: Graph, config: JanusConfig, cache_type: str = "float") -> S
         ),
     }
     return table[graph]
+
+
+def engine_signature(
+    graph: Graph, config: JanusConfig, target: str, cache_type: str = "float"
+) -> Signature:
+    """The inputs and outputs of ``graph`` in an engine of ``target``: the table's, but for one.
+
+    `language_model` of a target in ``NEW_ROWS_ONLY`` reads the cache and leaves it as it is. In the
+    place of ``present_key.i`` and ``present_value.i`` it returns ``new_key.i`` and ``new_value.i``
+    [B, kv_heads, S, D]. Row s of them belongs at position ``past_lengths[b] + s`` of the cache, and
+    the runtime writes it there before the next call. Positions that were never written must hold
+    finite numbers: they are masked, but 0 x NaN is NaN.
+    """
+    table = signature(graph, config, cache_type)
+    if graph is not Graph.LANGUAGE_MODEL or target not in NEW_ROWS_ONLY:
+        return table
+    lm = config.language
+    kept, shape = table.outputs[:2], ("B", lm.kv_heads, "S", lm.head_dim)
+    rows = (Port(name, cache_type, shape) for name in cache_names("new", lm.layers))
+    return replace(table, outputs=(*kept, *rows))

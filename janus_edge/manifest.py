@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from janus_edge.compare import Difference
 from janus_edge.config import JanusConfig, SpecialTokens
 from janus_edge.errors import BundleError, BundleVersionError, JanusEdgeError
-from janus_edge.graphs import Graph, Port, signature
+from janus_edge.graphs import Graph, Port, Signature, signature
 from janus_edge.recipe import Recipe
 from janus_edge.schema import from_dict, to_dict
 
@@ -149,11 +149,15 @@ class Manifest:
 
     def _check_graph(self, graph: Graph) -> None:
         entry = self.graphs[graph.value]
-        wanted = signature(graph, self.config, self.recipe.cache)
+        wanted = self.ports_of(graph)
         if (entry.inputs, entry.outputs) != (wanted.inputs, wanted.outputs):
             raise ValueError(
                 f"graph '{graph.value}' has other inputs or outputs than its dimensions ask for"
             )
+
+    def ports_of(self, graph: Graph) -> Signature:
+        """The inputs and outputs that ``graph`` must have."""
+        return signature(graph, self.config, self.recipe.cache)
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""

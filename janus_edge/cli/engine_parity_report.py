@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: New tokens of the prefill that is compared, where the engine takes as many.
 _PREFILL = 16
 
+#: How outputs of the cache are called: one figure for all of them is enough.
+_CACHES = ("present_", "new_")
+
 
 def report_engines(reference: str, engine: str, *, seed: int, as_json: bool) -> None:
     """Compare every plan of ``engine`` with the graph of ``reference`` that it was built from.
@@ -148,12 +151,12 @@ def _print_table(
         )
         for graph, parity in found.items()
         for output, d in parity.outputs.items()
-        if not d or not output.split()[-1].startswith("present_")
+        if not d or not output.split()[-1].startswith(_CACHES)
     ]
     columns = ["graph", "output", "max>", "SNR dB>", "needs>", ">"]
     print_table(f"{engine} against ONNX Runtime", columns, rows)
     caches = [
-        d for p in found.values() for n, d in p.outputs.items() if n.split()[-1].startswith("pres")
+        d for p in found.values() for n, d in p.outputs.items() if n.split()[-1].startswith(_CACHES)
     ]
     click.echo(f"{sum(map(bool, caches))} of {len(caches)} updated caches within their tolerance")
     for graph, culprit in culprits.items():

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from janus_edge.compare import Difference, difference
 from janus_edge.cuda_driver import why_no_gpu
 from janus_edge.engines.graph_cut import Value, cut, float_values, read_graph, save_beside
+from janus_edge.engines.new_rows import as_returned
 from janus_edge.engines.parity_feeds import Feed
 from janus_edge.errors import DependencyError, EngineError
 
@@ -92,6 +93,10 @@ def compare_plan(
     """
     expected = runners.reference(graph_file, feeds)
     found = runners.plan(plan, feeds, profile)
+    expected = [
+        as_returned(theirs, feed, ours)
+        for theirs, feed, ours in zip(expected, feeds, found, strict=True)
+    ]
     return _judge(f"{plan} and {graph_file}", found, expected, float_type)
 
 

@@ -6,13 +6,13 @@ import onnx_ir as ir
 
 from janus_edge.bundle import Bundle
 from janus_edge.engines.lowering import (
+    appended_attention,
     joined_projections,
     lower_opset,
     primitive_attention,
     primitive_group_norm,
     primitive_norm,
     primitive_rotary,
-    primitive_scatter,
     wide_norms,
 )
 from janus_edge.engines.lowering.passes import Pass
@@ -24,7 +24,7 @@ from janus_edge.graphs import Graph
 
 _NORM = Pass("primitive_norm", primitive_norm.rewrite)
 _ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
-_SCATTER = Pass("primitive_scatter", primitive_scatter.rewrite)
+_APPENDED = Pass("appended_attention", appended_attention.rewrite)
 _ATTENTION = Pass("primitive_attention", primitive_attention.rewrite)
 _GROUP_NORM = Pass("primitive_group_norm", primitive_group_norm.rewrite)
 _WIDE = Pass("wide_norms", wide_norms.rewrite, expected=False)  # nothing to do in float32
@@ -35,7 +35,7 @@ _OPSET = Pass("lower_opset", lower_opset.rewrite)
 #: TensorRT does that itself.
 PASSES = {
     **dict.fromkeys(Graph, (_OPSET,)),
-    Graph.LANGUAGE_MODEL: (_NORM, _ROTARY, _SCATTER, _ATTENTION, _JOIN, _OPSET),
+    Graph.LANGUAGE_MODEL: (_NORM, _ROTARY, _APPENDED, _JOIN, _OPSET),
     Graph.VISION_ENCODER: (_WIDE, _ATTENTION, _JOIN, _OPSET),
     Graph.VQ_ENCODER: (_WIDE, _GROUP_NORM, _ATTENTION, _OPSET),
     Graph.VQ_DECODER: (_WIDE, _GROUP_NORM, _ATTENTION, _OPSET),

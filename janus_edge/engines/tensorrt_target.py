@@ -36,7 +36,7 @@ from janus_edge.engines.tensorrt.workspace import (
     parse_workspace,
 )
 from janus_edge.errors import BackendError, EngineError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, Port, engine_signature, signature
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
 
@@ -80,7 +80,7 @@ class TensorRTTarget:
         dump: Path | None = None,
         workspace: str = "",
     ) -> None:
-        self.name = name
+        self.name, self._config = name, config
         #: How a plan is built: in a process of its own. Tests that stand in for TensorRT's module
         #: replace it by `request.build_here`.
         self.build_plan: BuildsPlans = build_apart
@@ -137,7 +137,8 @@ class TensorRTTarget:
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
-        entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
+        file = f"graphs/{graph.value}.plan"
+        ports = engine_signature(graph, self._config, self.name)
         timings = self._timing_cache
         row.state("rewrite")
         with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):
@@ -158,7 +159,7 @@ class TensorRTTarget:
             timings.keep(built.timing_cache)
         for warning in built.warnings:
             _LOG.info("%s: %s", graph.value, warning)
-        made = GraphEntry(file, (), entry.inputs, entry.outputs)
+        made = GraphEntry(file, (), ports.inputs, ports.outputs)
         return BuiltGraph(made, _told(built, passes))
 
     def _check_version(self, tensorrt: TensorRT) -> None:
@@ -177,7 +178,7 @@ class TensorRTTarget:
         LoweringError.
         """
         model = load_graph(source)
-        passes = lower_graph(model, graph.value, self._passes(graph))
+        passes = lower_graph(model, graph.value, self._passes(graph), self._changed_outputs(graph))
         self._check_lowered(graph, model)
         if not any(report.changed for report in passes.values()):
             yield source, passes
@@ -193,6 +194,11 @@ class TensorRTTarget:
 
     def _check_lowered(self, graph: Graph, model: ir.Model) -> None:
         """Raise LoweringError for what the parser would refuse; it is asked to say so itself here."""
+
+    def _changed_outputs(self, graph: Graph) -> tuple[Port, ...] | None:
+        """What passes must make of the outputs of ``graph``; None where these stay."""
+        wanted = engine_signature(graph, self._config, self.name)
+        return None if wanted == signature(graph, self._config) else wanted.outputs
 
     @cached_property
     def _tensorrt(self) -> TensorRT:

@@ -1,4 +1,4 @@
-"""The KV cache: one buffer per layer for keys and one for values, written in place by the graph."""
+"""The KV cache: one buffer per layer for keys and one for values, written in place."""
 
 from __future__ import annotations
 

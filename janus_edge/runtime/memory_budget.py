@@ -16,7 +16,7 @@ from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
 from janus_edge.errors import InputError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import NEW_ROWS_ONLY, Graph
 from janus_edge.recipe import Recipe
 from janus_edge.runtime.kv_cache import cache_bytes, planned_capacity
 from janus_edge.runtime.language_model import PREFILL_CHUNK
@@ -50,7 +50,8 @@ class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
     ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacity`` is the
-    only one that an engine takes, None where any will do.
+    only one that an engine takes, None where any will do. ``new_rows`` are the tokens of a prefill
+    whose keys and values an engine returns beside the cache (`graphs.engine_signature`), else 0.
     """
 
     config: JanusConfig
@@ -60,13 +61,14 @@ class ModelBytes:
     text_embeddings: int
     scratch: Mapping[Graph, int]
     capacity: int | None = None
+    new_rows: int = 0
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
         """A bundle's, by the sizes of its files, or an engine's, by what its manifest states."""
         manifest = bundle.manifest
         weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
-        scratch, capacity = {}, None
+        scratch, capacity, new_rows = {}, None, 0
         if isinstance(bundle, Engine):
             builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
             weights = {graph: build.weight_bytes for graph, build in builds.items()}
@@ -74,9 +76,12 @@ class ModelBytes:
             scratch = {graph: size for graph, size in stated.items() if size is not None}
             capacities = [profile.capacity.largest for profile in bundle.manifest.profiles]
             capacity = max(capacities, default=None)
+            if bundle.manifest.target in NEW_ROWS_ONLY:
+                longest = max(profile.new_tokens.largest for profile in bundle.manifest.profiles)
+                new_rows = min(PREFILL_CHUNK, longest)
         table = manifest.files[manifest.text_embeddings.file].size
         floats, cached = manifest.recipe.bytes_per_float, manifest.recipe.bytes_per_cached
-        return cls(manifest.config, floats, cached, weights, table, scratch, capacity)
+        return cls(manifest.config, floats, cached, weights, table, scratch, capacity, new_rows)
 
     @classmethod
     def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
@@ -145,11 +150,13 @@ def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
         )
         for graph in graphs
     )
+    returned = cache_bytes(config.language, rows, model.new_rows, model.bytes_per_cached)
     return Budget(
         use, rows, capacity,
         (
             *(MemoryItem(f"weights of {graph.value}", model.weights[graph]) for graph in graphs),
             MemoryItem("KV cache", cache),
+            *([MemoryItem("new keys and values of a prefill", returned)] if returned else []),
             MemoryItem("logits and noise", _logits(model, graphs, rows)),
             MemoryItem("scratch", scratch),
         ),

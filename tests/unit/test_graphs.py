@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from janus_edge.config import JanusConfig, LanguageConfig, VisionConfig, VQConfig
-from janus_edge.graphs import Graph, Port, cache_names, signature
+from janus_edge.graphs import Graph, Port, cache_names, engine_signature, signature
 
 CONFIG = JanusConfig(
     VisionConfig(1024, 24, 16, 4096, image_size=384, patch_size=16),
@@ -50,6 +50,29 @@ def test_cache() -> None:
     assert (integers.inputs[:2], integers.outputs[:2]) == (ports.inputs[:2], ports.outputs[:2])
     names = ["x_key.0", "x_value.0", "x_key.1", "x_value.1"]
     assert list(cache_names("x", 2)) == names
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "ort-cuda", "tensorrt", "tensorrt-rtx"])
+def test_engines_keep_the_table(target: str) -> None:
+    """An engine's inputs and outputs are the table's, the int8 cache's too."""
+    for graph in Graph:
+        for cache in ("float", "int8"):
+            wanted = signature(graph, CONFIG, cache)
+            assert engine_signature(graph, CONFIG, target, cache) == wanted
+
+
+def test_engines_that_return_new_rows() -> None:
+    """Of `tensorrt-10.3`: the same inputs, and new keys and values in the place of present ones."""
+    for graph in Graph:
+        ports, table = engine_signature(graph, CONFIG, "tensorrt-10.3"), signature(graph, CONFIG)
+        assert ports.inputs == table.inputs
+        if graph is Graph.LANGUAGE_MODEL:
+            assert ports.outputs[:2] == table.outputs[:2]
+            new = ports.outputs[2:]
+            assert [p.name for p in new] == list(cache_names("new", 3))
+            assert {(p.dtype, p.shape) for p in new} == {("float", ("B", 4, "S", 128))}
+        else:
+            assert ports.outputs == table.outputs
 
 
 def test_stages_fit() -> None:

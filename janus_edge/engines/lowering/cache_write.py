@@ -45,6 +45,7 @@ def cache_write(cached: ir.Value) -> CacheWrite:
         present, after = known(dequantize.inputs[0]), [dequantize, multiply]
     scatter = producer(present, "TensorScatter")
     matching.only_attributes(scatter, {"axis": [2, -2], "mode": ["linear"]})
+    check(len(scatter.inputs) == 3, "the cache is written without write indices")
     past, new, at = map(known, scatter.inputs)
     if scale is not None:
         quantize = producer(new, "QuantizeLinear")

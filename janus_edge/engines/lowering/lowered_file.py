@@ -11,23 +11,33 @@ import onnx_ir as ir
 from janus_edge.engine_manifest import PassReport
 from janus_edge.engines.lowering.passes import Pass, lower, save
 from janus_edge.errors import LoweringError
+from janus_edge.graphs import Port
 
 #: How a lowering went, by the pass' name.
 Passes = dict[str, PassReport]
 
 
-def lower_graph(model: ir.Model, name: str, passes: Sequence[Pass]) -> Passes:
+def lower_graph(
+    model: ir.Model, name: str, passes: Sequence[Pass], outputs: Sequence[Port] | None = None
+) -> Passes:
     """Run ``passes`` on the graph called ``name``, in place.
 
-    Raises LoweringError as :func:`passes.lower`, and for passes that changed what the graph takes or
-    gives.
+    Its inputs must stay what they are, and its outputs too unless ``outputs`` says what they become
+    (a dtype ``float`` is that of the graph's first output). Raises LoweringError as
+    :func:`passes.lower`, and for a graph with other inputs or outputs than that.
     """
-    ports = _ports(model)
+    graph = model.graph
+    wanted = _ports(graph.inputs), _ports(graph.outputs)
+    if outputs is not None:
+        wanted = wanted[0], _stated(outputs, graph.outputs[0].dtype)
     outcomes = lower(model, passes)
-    if _ports(model) != ports:
+    found = _ports(graph.inputs), _ports(graph.outputs)
+    if found != wanted:
+        wrong = sorted({*found[0], *found[1]} ^ {*wanted[0], *wanted[1]})
         raise LoweringError(
-            f"{name}: its inputs or outputs are others after {', '.join(outcomes)}; this is a mistake "
-            "in a lowering pass: please report it"
+            f"{name}: its inputs or outputs are wrong after {', '.join(outcomes)} "
+            f"({', '.join(wrong[:2]) or 'another order'}); this is a mistake in a lowering pass: please "
+            "report it"
         )
     return {name: PassReport(done.changed, done.left) for name, done in outcomes.items()}
 
@@ -56,7 +66,16 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(constant.nbytes for constant in constants if constant is not None)
 
 
-def _ports(model: ir.Model) -> list[tuple[str | None, ...]]:
-    """Name, type and shape of the inputs and outputs, as text."""
-    values = [*model.graph.inputs, None, *model.graph.outputs]
-    return [(v.name, str(v.type), str(v.shape)) if v else (None,) for v in values]
+def _ports(values: Sequence[ir.Value]) -> list[str]:
+    """Name, type and shape of inputs or outputs, as text."""
+    return [f"{value.name} {value.type} {value.shape}" for value in values]
+
+
+def _stated(ports: Sequence[Port], float_type: ir.DataType | None) -> list[str]:
+    """As :func:`_ports`, of what the graph table states."""
+    found = []
+    for port in ports:
+        dtype = float_type if port.dtype == "float" else ir.DataType[port.dtype.upper()]
+        kind = None if dtype is None else ir.TensorType(dtype)
+        found.append(f"{port.name} {kind} {ir.Shape(port.shape)}")
+    return found

@@ -11,6 +11,13 @@ import onnx_ir as ir
 #: Attributes that a node may have: a name and the values that mean what the rewrite writes.
 Allowed = dict[str, tuple[Any, ...]]
 
+#: The float types, and the lowest finite number of each.
+LOWEST = {
+    ir.DataType.FLOAT: -3.4028234663852886e38,
+    ir.DataType.FLOAT16: -65504.0,
+    ir.DataType.BFLOAT16: -3.3895313892515355e38,
+}
+
 
 class Writer:
     """Writes nodes in front of ``node``, named below it, and may at last put a value in its place."""
@@ -44,6 +51,12 @@ class Writer:
         if value.dtype == dtype:
             return value
         return self.op("Cast", [value], dtype, value.shape, to=int(dtype))
+
+    def softmax(self, value: ir.Value, precision: ir.DataType) -> ir.Value:
+        """The softmax of the last axis, computed in ``precision``, in the type of ``value``."""
+        assert value.dtype is not None
+        wide = self.op("Softmax", [self.cast(value, precision)], precision, axis=-1)
+        return self.cast(wide, value.dtype)
 
     def size(self, value: ir.Value, axis: int) -> ir.Value:
         """The size of an axis, int64 [1]."""
@@ -96,6 +109,13 @@ class Writer:
         value.name, value.type, value.shape = old.name, old.type, old.shape
         ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
         self._graph.remove(self._node, safe=True)
+
+
+def regroup(write: Writer, x: ir.Value, heads: int, wanted: int) -> ir.Value:
+    """[B, heads, M, X] as [B, wanted, M heads / wanted, X]; in Reshape, 0 keeps an axis."""
+    if heads == wanted:
+        return x
+    return write.op("Reshape", [x, write.integers(0, wanted, -1, 0)], x.dtype)
 
 
 def nodes_of(model: ir.Model, op_type: str) -> list[ir.Node]:

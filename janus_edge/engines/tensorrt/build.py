@@ -18,7 +18,7 @@ from janus_edge.engines.tensorrt.objects import IBuilderConfig
 from janus_edge.engines.tensorrt.plan_file import partial_path, write_plan
 from janus_edge.engines.tensorrt.profiles import Profile, Shapes, optimization_profiles
 from janus_edge.errors import EngineError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, Signature
 from janus_edge.progress import Row
 
 #: Weights that grew by less than this factor, or by so many bytes, are only aligned otherwise.
@@ -57,6 +57,7 @@ def build_plan(
     tensorrt: TensorRT,
     out: Path,
     *,
+    ports: Signature | None = None,
     capabilities: Sequence[str] = (),
     timing_cache: bytes | None = None,
     workspace: int | None = None,
@@ -66,6 +67,7 @@ def build_plan(
 ) -> BuiltPlan:
     """Parse and build ``graph_file`` into the plan ``out``, which appears when it is complete.
 
+    ``ports`` are the inputs and outputs that it must have, the graph table's unless given.
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
     (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it is built, so that it
@@ -82,7 +84,7 @@ def build_plan(
         messages = Messages()
         if progress:
             progress.state("parse")
-        parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages)
+        parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages, ports)
         attention = attention_layers(tensorrt, parsed.network)
         if decomposed:
             allow_decomposition(tensorrt, parsed.network)

@@ -45,13 +45,14 @@ def parse_graph(
     config: JanusConfig,
     profile: Profile,
     messages: Messages,
+    ports: Signature | None = None,
 ) -> ParsedGraph:
     """Parse ``graph_file`` with the capacity of ``profile``.
 
     Weights beside the file stay there: the parser maps them, and no copy is held here. The network is
     changed where the parser writes more than the graph says (`attention.py`). Raises EngineError for a
-    graph that cannot be parsed, that is not the one of the graph table, or of which the network does
-    not read all: it would compute something else.
+    graph that cannot be parsed, that has other inputs or outputs than ``ports`` (the graph table's
+    unless given), or of which the network does not read all: it would compute something else.
     """
     try:
         model = onnx.load(str(graph_file), load_external_data=False)
@@ -73,7 +74,7 @@ def parse_graph(
         parsed = parser.parse_from_file(str(graph_file))
     if not parsed:
         raise messages.parse_error(str(tensorrt), graph_file, parser)
-    _check_ports(graph_file, network, signature(graph, config))
+    _check_ports(graph_file, network, ports or signature(graph, config))
     dropped = dropped_inputs(model, network)
     if dropped:
         raise EngineError(

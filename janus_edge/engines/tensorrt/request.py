@@ -14,7 +14,7 @@ from janus_edge.config import JanusConfig
 from janus_edge.engines.tensorrt.api import load
 from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.profiles import Profile
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, engine_signature
 from janus_edge.progress import Row
 from janus_edge.schema import from_dict, to_dict
 
@@ -54,6 +54,7 @@ def build_here(request: PlanRequest, row: Row) -> BuiltPlan:
         request.profile,
         load(request.target),
         request.out,
+        ports=engine_signature(request.graph, request.config, request.target),
         capabilities=request.capabilities,
         timing_cache=request.timing_cache,
         workspace=request.workspace,

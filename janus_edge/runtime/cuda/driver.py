@@ -19,6 +19,12 @@ _FIXES = {
     101: "there is no such GPU; check CUDA_VISIBLE_DEVICES",
     209: "the engine has no kernels for this GPU; build it again on this machine",
     214: "the GPU's memory has an error that cannot be corrected; restart the machine",
+    218: "the driver is too old for a kernel of janus-edge, or the file is damaged: update the driver, "
+    "or install janus-edge again",
+    221: "the driver's compiler (libnvidia-ptxjitcompiler.so.1) is missing: install the whole driver, "
+    "or give the container NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    222: "the driver is too old for a kernel of janus-edge: update it",
+    223: "the driver may not compile kernels: unset CUDA_DISABLE_PTX_JIT",
     800: "this user may not use the GPU; check the permissions of /dev/nvidia*",
     802: "the system is still starting the GPU; try again, and check `nvidia-smi`",
     803: "the driver's library and its kernel module differ; restart the machine",

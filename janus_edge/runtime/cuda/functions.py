@@ -17,7 +17,7 @@ from janus_edge.errors import BackendError
 LIBRARY = "libcuda.so.1"
 
 _ADDRESS = c_uint64  # CUdeviceptr, 64 bits on every machine that TensorRT has
-_HANDLE = c_void_p  # CUcontext, CUstream, CUevent, CUgraph, CUgraphExec
+_HANDLE = c_void_p  # CUcontext, CUstream, CUevent, CUgraph, CUgraphExec, CUmodule, CUfunction
 _STREAM = c_void_p
 
 #: Name -> types of the arguments; all return a CUresult.
@@ -53,7 +53,14 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuGraphLaunch": (_HANDLE, _STREAM),
     "cuGraphExecDestroy": (_HANDLE,),
     "cuGraphDestroy": (_HANDLE,),
-}
+    "cuModuleLoadData": (POINTER(_HANDLE), c_void_p),
+    "cuModuleGetFunction": (POINTER(_HANDLE), _HANDLE, c_char_p),
+    "cuModuleUnload": (_HANDLE,),
+    # function, grid, block, bytes of shared memory, stream, arguments, extra
+    "cuLaunchKernel": (
+        _HANDLE, *[c_uint] * 6, c_uint, _STREAM, POINTER(c_void_p), POINTER(c_void_p),
+    ),
+}  # fmt: skip
 
 
 def load_library() -> Any:

@@ -109,10 +109,9 @@ def can_be_captured(tensorrt: TensorRT, context: IExecutionContext, stream: int)
 
 
 def aliased_input(tensorrt: TensorRT, engine: ICudaEngine, output: str) -> str | None:
-    """The input whose memory an output shares; None where there is none.
-
-    TensorRT 10.3 cannot tell; what its engines update they are taken to update in place.
+    """The input whose memory an output shares; None where there is none, or the version has no such
+    thing.
     """
     if not tensorrt.features.aliased_tensors:
-        return output.replace("present_", "past_", 1)
+        return None
     return engine.get_aliased_input_tensor(output) or None

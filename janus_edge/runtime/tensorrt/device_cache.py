@@ -1,4 +1,4 @@
-"""Keys or values of the KV cache on the GPU, where the language model updates them in place."""
+"""Keys or values of the KV cache on the GPU, where each run updates them in place."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from janus_edge.runtime.tensorrt.formats import Format
 class DeviceCache:
     """Keys or values of one layer, [B, heads, C, D], with the engine's capacity C.
 
-    Zero where nothing was written: what is behind a row's length is not attended, but a weight of
-    zero times rubbish that is not a number would be none either.
+    It starts zeroed: positions past a row's length are masked, but 0 x NaN is NaN.
     """
 
     def __init__(self, device: Device, shape: Sequence[int], form: Format) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from janus_edge.errors import BackendError
 from janus_edge.runtime.cuda.device import DeviceBuffer
@@ -30,17 +32,24 @@ class Place:
 class Launch:
     """A run of an engine with fixed shapes and addresses; calling it queues the run.
 
-    Raises BackendError with TensorRT's words.
+    ``then`` queues what belongs to each run after it. Raises BackendError with TensorRT's words.
     """
 
     def __init__(
-        self, execution: Execution, inputs: dict[str, Place], outputs: dict[str, Place]
+        self,
+        execution: Execution,
+        inputs: dict[str, Place],
+        outputs: dict[str, Place],
+        then: Callable[[], None] | None = None,
     ) -> None:
         self.execution, self.inputs, self.outputs = execution, inputs, outputs
+        self._then = then
 
     def __call__(self) -> None:
         """Queue the run."""
         self.execution.run(self)
+        if self._then is not None:
+            self._then()
 
 
 class Execution:
@@ -58,7 +67,7 @@ class Execution:
             port.name for port in plan.signature.inputs if -1 in engine.get_tensor_shape(port.name)
         ]
         self.revision = 0
-        self._bound: Launch | None = None
+        self._bound: ref[Launch] | None = None  # weak: its memory is its callers' alone
         self._generation = -1  # of the scratch memory that the context was given
         self._context: IExecutionContext | None = None
         environment, stream = self._environment, self._environment.device.stream
@@ -90,7 +99,7 @@ class Execution:
             context.set_device_memory(memory.address, memory.nbytes)
             self._generation = scratch.generation
         try:
-            if self._bound is not launch:
+            if self._bound is None or self._bound() is not launch:
                 self._bind(context, launch)
             done = context.execute_async_v3(self._environment.device.stream.handle)
         except RuntimeError as failure:  # of the bindings
@@ -126,7 +135,7 @@ class Execution:
         for name, place in (*launch.inputs.items(), *launch.outputs.items()):
             if not context.set_tensor_address(name, place.address):
                 raise self._error(f"setting the address of {name}")
-        self._bound = launch
+        self._bound = ref(launch)
 
     def _opened(self) -> IExecutionContext:
         if self._context is None:

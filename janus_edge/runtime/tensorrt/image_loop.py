@@ -5,7 +5,9 @@
 
 Codes, hidden states, the cache and its lengths never leave the GPU. The host computes the noise of the
 next step while the GPU is at the last one, and looks at the logits of a step when it is done with it.
-Graphs, noise and order are those of :class:`ImageDecoder`, so the codes are the same.
+Where `language_model` returns new keys and values alone, the kernel that appends them to the cache
+belongs to its run (:mod:`appending`), and is captured with it. Graphs, noise and order are those of
+:class:`ImageDecoder`, so the codes are the same.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from janus_edge.engine import Engine
 from janus_edge.errors import EngineError
-from janus_edge.graphs import Graph, Port, signature
+from janus_edge.graphs import Graph, Port, engine_signature, signature
 from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.tensorrt import api
+from janus_edge.runtime.tensorrt.appending import Appending
 from janus_edge.runtime.tensorrt.execution import Execution, Launch, Place
 from janus_edge.runtime.tensorrt.formats import Format, format_of
 from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
@@ -44,6 +45,8 @@ class Environment:
 class Plan:
     """One graph of an engine: its weights on the GPU, and a context per optimisation profile.
 
+    ``signature`` is the graph table's, ``ports`` the engine's own (`graphs.engine_signature`). Where
+    they differ, a run is followed by a kernel that appends the new keys and values to the cache.
     Opening checks the file's hash, then that the plan has the graph's inputs and outputs. Raises
     EngineError, with the command that builds the engine again, or BackendError.
     """
@@ -53,15 +56,17 @@ class Plan:
         manifest = environment.folder.manifest
         self.path = environment.folder.graph(graph)
         self.signature = signature(graph, manifest.config)
+        self.ports = engine_signature(graph, manifest.config, manifest.target)
         self.formats: dict[str, Format] = {
             port.name: format_of(port.dtype, manifest.recipe.float_type)
-            for port in (*self.signature.inputs, *self.signature.outputs)
+            for port in (*self.signature.inputs, *self.signature.outputs, *self.ports.outputs)
         }
         self._engine: ICudaEngine | None = _deserialized(environment, self.path)
         self._check_tensors(self._engine)
         self._bounds = _bounds(self._engine, self.signature.inputs)
         self.scratch_bytes = self._engine.device_memory_size_v2
         self._executions: dict[int, Execution] = {}
+        self._appending = Appending(self) if self.ports != self.signature else None
 
     def close(self) -> None:
         """Free the engine and its contexts; what was bound to it cannot be called any more."""
@@ -77,10 +82,14 @@ class Plan:
     def launch(self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]) -> Launch:
         """A run on memory of the GPU, which must stay where it is as long as it is launched.
 
+        Names are the graph table's: present and past of a cache are given the same place.
         Raises EngineError for shapes that the engine was not built for.
         """
         profile = self._profile({name: place.shape for name, place in inputs.items()})
-        return Launch(self._execution(profile), dict(inputs), dict(outputs))
+        append = None
+        if self._appending is not None:
+            outputs, append = self._appending.bound(inputs, outputs)
+        return Launch(self._execution(profile), dict(inputs), dict(outputs), append)
 
     def _execution(self, profile: int) -> Execution:
         assert self._engine is not None
@@ -110,7 +119,7 @@ class Plan:
     def _check_tensors(self, engine: ICudaEngine) -> None:
         """Raise EngineError unless the engine is one of this graph."""
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
-        modes = [(self.signature.inputs, "INPUT"), (self.signature.outputs, "OUTPUT")]
+        modes = [(self.ports.inputs, "INPUT"), (self.ports.outputs, "OUTPUT")]
         wanted = {port.name for ports, _ in modes for port in ports}
         if names != wanted:
             raise self._not_this_graph(f"has other tensors: {', '.join(sorted(names ^ wanted))}")
@@ -139,10 +148,7 @@ class Plan:
             raise self._not_this_graph(f"{name} has the shape {list(shape)} and not {port}")
         if name.startswith("present_"):
             past = api.aliased_input(self.environment.tensorrt, engine, name)
-            # ScatterND into its own input is right (`engines/lowering/primitive_scatter.py`), but
-            # no version declares it
-            undeclared = past is None and self.environment.folder.manifest.target == "tensorrt-10.3"
-            if past != name.replace("present_", "past_", 1) and not undeclared:
+            if past != name.replace("present_", "past_", 1):
                 raise self._not_this_graph(f"{name} is not {past} updated in place")
 
     def _not_this_graph(self, reason: str) -> EngineError:

@@ -106,7 +106,7 @@ def test_a_pass_that_changes_a_graph(tiny_bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rewrite", "message"),
     [
-        (rename_an_output, "text_head: its inputs or outputs are others after given"),
+        (rename_an_output, "text_head: its inputs or outputs are wrong after given"),
         (break_a_node, "text_head.onnx: not a valid ONNX model after its lowering passes"),
     ],
 )

@@ -16,16 +16,22 @@ import onnx
 import pytest
 
 from janus_edge.bundle import Bundle
+from janus_edge.calib.recipes import Changes
 from janus_edge.cuda_driver import Gpu
 from janus_edge.engine import Engine
 from janus_edge.engines import tensorrt_target
 from janus_edge.engines.build import Target, build_engine
+from janus_edge.engines.lowering.lowered_file import lower_graph, write_graph
+from janus_edge.engines.lowering.passes import load
+from janus_edge.engines.lowering.tensorrt_10_3_operators import check
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
+from janus_edge.engines.tensorrt.build import build_plan
+from janus_edge.engines.tensorrt.profile_option import parse_profile
 from janus_edge.engines.tensorrt.request import build_here
 from janus_edge.engines.tensorrt_10_3 import PASSES, TensorRT103
 from janus_edge.errors import EngineError, LoweringError
-from janus_edge.graphs import Graph
+from janus_edge.graphs import Graph, engine_signature
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
 from tests.unit.engines.tensorrt import fakes
 
@@ -74,8 +80,58 @@ def test_it_builds(half_bundle: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         assert all(done.changed and not done.left for done in built.passes.values())
         kinds = {name.split()[0] for name in built.precisions}
         assert kinds
-        assert not kinds & {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "ROTARY_EMBEDDING"}
+        assert not kinds & {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "ROTARY_EMBEDDING", "SCATTER"}
+        wanted = engine_signature(graph, manifest.config, "tensorrt-10.3")
+        entry = manifest.graphs[graph.value]
+        assert (entry.inputs, entry.outputs) == (wanted.inputs, wanted.outputs)
         assert (tmp_path / "e" / manifest.graphs[graph.value].file).stat().st_size
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx has no wheel for this machine",
+)
+@pytest.mark.parametrize("recipe", ["int8", "int4-weight"])
+def test_quantised_language_models_build(half_bundle: Path, tmp_path: Path, recipe: str) -> None:
+    """NVIDIA's parser and builder take the language model that returns its new rows, with integers
+    for weights; its network returns no cache."""
+    from tests.unit.engines.tensorrt.test_recipes import graphs  # which needs tensorrt-rtx
+
+    bundle, graph = Bundle.open(half_bundle), Graph.LANGUAGE_MODEL
+    config, ragged = bundle.manifest.config, ("*down_proj*", "vision_encoder/*")
+    paths = dict(graphs(bundle, recipe, tmp_path, Changes(block=32), ragged))
+    wanted = engine_signature(graph, config, "tensorrt-10.3")
+    model, lowered = load(paths[graph]), tmp_path / "lowered" / "language_model.onnx"
+    lower_graph(model, graph.value, PASSES[graph], wanted.outputs)
+    assert check(model) == ()
+    write_graph(model, lowered)
+    profile = parse_profile("rows=2:4,prefill=16:32,window=8,capacity=64", config)
+    built = build_plan(
+        lowered, graph, config, profile, api.load("tensorrt-rtx"), tmp_path / "lm.plan",
+        ports=wanted, capabilities=("8.6",),
+    )  # fmt: skip
+    assert built.path.stat().st_size == built.size > 0
+    assert {"DEQUANTIZE HALF", "MATRIX_MULTIPLY HALF"} <= built.precisions.keys()
+    kinds = {name.split()[0] for name in built.precisions}
+    assert not kinds & {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "SCATTER"}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx has no wheel for this machine",
+)
+def test_a_canonical_graph_is_not_one_of_its_own(half_bundle: Path, tmp_path: Path) -> None:
+    """The builder holds the parsed network against the target's own outputs."""
+    bundle, graph = Bundle.open(half_bundle), Graph.LANGUAGE_MODEL
+    config = bundle.manifest.config
+    with pytest.raises(
+        EngineError, match=r"has the outputs .*present_key\.0.* instead of .*new_key"
+    ):
+        build_plan(
+            bundle.graph(graph), graph, config, parse_profile("capacity=64", config),
+            api.load("tensorrt-rtx"), tmp_path / "lm.plan",
+            ports=engine_signature(graph, config, "tensorrt-10.3"), capabilities=("8.6",),
+        )  # fmt: skip
 
 
 def test_an_old_tensorrt_will_do(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:

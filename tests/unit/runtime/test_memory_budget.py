@@ -37,12 +37,14 @@ def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
     return {budget.use: budget for budget in budgets(model, **options)}
 
 
-def engine(stated: dict[Graph, int], profiles: tuple[Profile, ...] = ()) -> Engine:
+def engine(
+    stated: dict[Graph, int], profiles: tuple[Profile, ...] = (), target: str = "tensorrt"
+) -> Engine:
     """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
     made = Engine.__new__(Engine)
     made.manifest = SimpleNamespace(  # type: ignore[assignment]
         config=CONFIG, recipe=RECIPES["fp16"], profiles=profiles, files={"t": SimpleNamespace(size=7)},
-        text_embeddings=SimpleNamespace(file="t"),
+        target=target, text_embeddings=SimpleNamespace(file="t"),
         graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
         builds={
             g.value: SimpleNamespace(weight_bytes=10, workspace_bytes=stated.get(g)) for g in Graph
@@ -111,6 +113,23 @@ def test_an_engine_says_its_scratch_and_capacity() -> None:
     assert planned(model, capacity=192) == uses
     with pytest.raises(InputError, match="built for a capacity of 192, not 64"):
         budgets(model, capacity=64)
+
+
+@pytest.mark.parametrize(("longest", "tokens"), [(64, 64), (192, 192), (1000, 512)])
+def test_an_engine_that_returns_new_rows(longest: int, tokens: int) -> None:
+    """Those of a prefill's longest piece lie beside the cache; other targets have none."""
+    decode, capacity = Range(1, 1, 1), Range(1024, 1024, 1024)
+    profiles = tuple(
+        Profile(Range(1, 2, 4), new, capacity) for new in (Range(1, 8, longest), decode)
+    )
+    found, plain = (
+        planned(ModelBytes.of(engine({}, profiles, target)), rows=4)
+        for target in ("tensorrt-10.3", "tensorrt")
+    )
+    for use, budget in found.items():
+        expected = parts(budget)["KV cache"] * tokens // 1024
+        assert parts(budget).pop("new keys and values of a prefill") == expected
+        assert budget.total - expected == plain[use].total
 
 
 def test_scratch_that_only_some_graphs_state() -> None:

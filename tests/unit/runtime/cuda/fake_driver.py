@@ -3,7 +3,8 @@
 It does nothing before it must: what is queued runs when somebody waits, in order, so a result that
 is read too early is not there yet. Memory is full of 0xFF (not a number) until it is written. What
 a driver would only punish by chance is an error at once: memory that was freed, copies beyond an
-allocation, calls without a current context, calls that a capture forbids.
+allocation, calls without a current context, calls that a capture forbids. A kernel is the PTX text
+that was loaded, interpreted (`ptx.py`).
 """
 
 # ruff: noqa: N802 - the functions' own names
@@ -16,10 +17,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from janus_edge.runtime.cuda.functions import FUNCTIONS
+from tests.unit.runtime.cuda import ptx
 
 INVALID_VALUE, NO_MEMORY, INVALID_CONTEXT, INVALID_HANDLE = 1, 2, 201, 400
-ILLEGAL_ADDRESS, UNSUPPORTED_IN_CAPTURE, INVALIDATED = 700, 900, 901
+NO_BINARY, INVALID_PTX, NOT_FOUND = 209, 218, 500
+ILLEGAL_ADDRESS, MISALIGNED, UNSUPPORTED_IN_CAPTURE, INVALIDATED = 700, 716, 900, 901
 
 NAMES = {
     2: (b"CUDA_ERROR_OUT_OF_MEMORY", b"out of memory"),
@@ -41,6 +46,13 @@ class Stream:
         self.queue: list[Operation] = []
         self.captured: list[Operation] | None = None
         self.invalid = False
+
+
+class Kernel:
+    """A function of a module; its code is loaded by its first launch, which no capture may be."""
+
+    def __init__(self, module: int, entry: ptx.Entry) -> None:
+        self.module, self.entry, self.loaded = module, entry, False
 
 
 class Function:
@@ -107,6 +119,8 @@ class FakeDriver:
         self.events: dict[int, tuple[Stream, object] | None] = {}
         self.graphs: dict[int, list[Operation]] = {}
         self.executables: dict[int, list[Operation]] = {}
+        self.modules: dict[int, ptx.Module] = {}
+        self.kernels: dict[int, Kernel] = {}
 
     def __getattr__(self, name: str) -> Function:
         # what `cuda_driver` calls besides
@@ -124,6 +138,7 @@ class FakeDriver:
         kinds = {
             "memory": self.memory, "pinned": self.pinned, "streams": self.streams,
             "events": self.events, "graphs": self.graphs, "executables": self.executables,
+            "modules": self.modules,
         }  # fmt: skip
         found = {name: len(kind) for name, kind in kinds.items()}
         return {n: count for n, count in {**found, "contexts": self._retained}.items() if count}
@@ -143,6 +158,35 @@ class FakeDriver:
     def holds(self, address: int, nbytes: int) -> bool:
         """Whether all of it lies within one piece of the GPU's memory."""
         return any(a <= address and address + nbytes <= a + n for a, (_, n) in self.memory.items())
+
+    # What the interpreter of kernels needs of it
+
+    def load(self, addresses: Any, dtype: Any) -> Any:
+        """A value per address."""
+        found = np.zeros(len(addresses), dtype)
+        for lanes, block, places in self._places(addresses, np.dtype(dtype)):
+            found[lanes] = block[places]
+        return found
+
+    def store(self, addresses: Any, values: Any) -> None:
+        """Write a value per address."""
+        for lanes, block, places in self._places(addresses, values.dtype):
+            block[places] = values[lanes]
+
+    def _places(self, addresses: Any, dtype: Any) -> Any:
+        """Which of the addresses lie in each piece of memory, the piece, and where in it."""
+        width, outside = dtype.itemsize, np.ones(len(addresses), bool)
+        if (addresses % width).any():
+            raise LostError(MISALIGNED)
+        for start, (_, nbytes) in [*self.memory.items()]:
+            inside = (addresses >= start) & (addresses + width <= start + nbytes)
+            if inside.any():
+                outside &= ~inside
+                block = (ctypes.c_ubyte * (nbytes // width * width)).from_address(start)
+                places = (addresses[inside] - start) // width
+                yield inside, np.frombuffer(memoryview(block), dtype), places
+        if outside.any():
+            raise LostError(ILLEGAL_ADDRESS)
 
     def enqueue(self, stream: int, operation: Operation) -> None:
         """Queue or capture an operation."""
@@ -384,3 +428,59 @@ class FakeDriver:
 
     def _cuGraphDestroy(self, graph: int) -> int:
         return INVALID_HANDLE if self.graphs.pop(graph, None) is None else 0
+
+    def _cuModuleLoadData(self, out: Any, image: Any) -> int:
+        if not self._usable():
+            return INVALID_CONTEXT
+        if self._forbidden():
+            return UNSUPPORTED_IN_CAPTURE
+        try:
+            module = ptx.parse(image.value.decode("ascii"))
+        except ptx.PtxError:
+            return INVALID_PTX
+        if module.target > 10 * self._capability[0] + self._capability[1]:
+            return NO_BINARY
+        out.value = next(self._handles)
+        self.modules[out.value] = module
+        return 0
+
+    def _cuModuleGetFunction(self, out: Any, module: int, name: bytes) -> int:
+        entry = self.modules[module].entries.get(name.decode("ascii"))
+        if entry is None:
+            return NOT_FOUND
+        out.value = next(self._handles)
+        self.kernels[out.value] = Kernel(module, entry)
+        return 0
+
+    def _cuModuleUnload(self, module: int) -> int:
+        if self._forbidden():
+            return UNSUPPORTED_IN_CAPTURE
+        self.kernels = {h: k for h, k in self.kernels.items() if k.module != module}
+        return 0 if self.modules.pop(module, None) else INVALID_HANDLE
+
+    def _cuLaunchKernel(
+        self, function: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int,
+        stream: int, arguments: Any, extra: None,
+    ) -> int:  # fmt: skip
+        kernel = self.kernels.get(function)
+        if kernel is None or stream not in self.streams or not self._usable():
+            return INVALID_HANDLE
+        grid, block = (gx, gy, gz), (bx, by, bz)
+        if min(*grid, *block) < 1 or max(gy, gz) > 65535 or bx * by * bz > 1024:
+            return INVALID_VALUE
+        if self.capturing(stream) and not kernel.loaded:
+            self._forbidden()
+            return UNSUPPORTED_IN_CAPTURE
+        kernel.loaded = True
+        parameters = kernel.entry.parameters
+        assert len(arguments) == len(parameters)
+        given = {}  # copied now: the caller's memory may end
+        for (name, kind), pointer in zip(parameters.items(), arguments, strict=True):
+            dtype = ptx.TYPES[kind]
+            given[name] = int(np.frombuffer(ctypes.string_at(pointer, dtype.itemsize), dtype)[0])
+
+        def run() -> None:
+            ptx.Launch(kernel.entry, grid, block, given, self).run()
+
+        self.enqueue(stream, run)
+        return 0

@@ -10,6 +10,7 @@ import pytest
 from janus_edge.cuda_driver import why_no_gpu
 from janus_edge.errors import BackendError
 from janus_edge.runtime.cuda.device import Device
+from tests.unit.runtime.cuda.test_append_rows import Case
 
 NO_GPU = why_no_gpu()
 pytestmark = [
@@ -46,6 +47,25 @@ def test_copies_and_captures() -> None:
         assert device.memory()[0] > free - (256 << 20)
         with pytest.raises(BackendError, match="MiB for far too much .*free memory"):
             device.allocate(1 << 50, "far too much")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("size", [3, 128])
+def test_the_kernel_that_appends_rows(dtype: type[np.unsignedinteger], size: int) -> None:
+    """The driver compiles it, and it does what its interpreted text does, captured too: rows beyond
+    the end are left out."""
+    with Device() as device:
+        case = Case(device, dtype, size, [2, 9, 0, -1], 4, tensors=6)
+        case.append()
+        for found, expected in zip(case.found(), case.expected(), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        graph = device.stream.capture(case.append)
+        case.targets = case.expected()
+        case.lengths[:] = [5, 1, 7, 0]
+        device.stream.upload(case.place.address, case.lengths)
+        graph.launch()
+        for found, expected in zip(case.found(), case.expected(), strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_waiting_in_a_capture() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from janus_edge.bundle import Bundle
@@ -15,9 +16,11 @@ from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
 from janus_edge.engine_manifest import GraphBuild, Profile, Range
 from janus_edge.engines.build import BuiltGraph, build_engine
+from janus_edge.engines.lowering.passes import load, lower, save
 from janus_edge.engines.tensorrt import profiles
+from janus_edge.engines.tensorrt_10_3 import PASSES
 from janus_edge.export.synthetic_tokenizer import build_tokenizer
-from janus_edge.graphs import Graph, signature
+from janus_edge.graphs import Graph, engine_signature, signature
 from janus_edge.manifest import GraphEntry, Manifest, Source, TableEntry
 from janus_edge.progress import Row
 from janus_edge.recipe import RECIPES
@@ -53,7 +56,7 @@ class FakeTarget:
         pass
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
-        ports = signature(graph, self.config)
+        ports = engine_signature(graph, self.config, self.name)
         fixed = profiles.fixed_sizes(graph, self.profile)
         float_type = bundle.manifest.recipe.float_type
         tensors = {
@@ -69,7 +72,7 @@ class FakeTarget:
         }
         plan = {
             "graph": graph.value,
-            "onnx": str(bundle.graph(graph)) if self.real else None,
+            "onnx": str(self._source(bundle, graph, folder)) if self.real else None,
             "tensors": tensors,
             "profiles": profiles.optimization_profiles(graph, self.config, self.profile),
             "scratch": self.scratch.get(graph.value, 4096),
@@ -80,6 +83,17 @@ class FakeTarget:
         path.write_text(json.dumps(plan))
         entry = GraphEntry(f"graphs/{graph.value}.plan", (), ports.inputs, ports.outputs)
         return BuiltGraph(entry, GraphBuild(1000, 4096, {}))
+
+    def _source(self, bundle: Bundle, graph: Graph, folder: Path) -> Path:
+        """The graph that the plan runs: the bundle's own, or what the target's passes make of it."""
+        if self.name != "tensorrt-10.3":
+            return bundle.graph(graph)
+        model = load(bundle.graph(graph))
+        lower(model, PASSES[graph])
+        path = folder.parent / "lowered" / f"{graph.value}.onnx"
+        path.parent.mkdir(exist_ok=True)
+        save(model, path)
+        return path
 
 
 def counting_bundle(folder: Path, precision: str = "fp32") -> Bundle:
@@ -118,7 +132,24 @@ def counting_engine(folder: Path, precision: str = "fp32", **target: Any) -> Eng
 
 def counting_functions() -> dict[str, Callable[..., None]]:
     """What the plans of :func:`counting_engine` compute."""
-    return {graph.value: s._function for graph, s in FakeBackend().sessions.items()}
+    found = {graph.value: s._function for graph, s in FakeBackend().sessions.items()}
+    whole = found[Graph.LANGUAGE_MODEL.value]
+
+    def language_model(inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
+        """Where the new rows alone are asked for, the cache stays as it is."""
+        rows = {name: array for name, array in outputs.items() if name.startswith("new_")}
+        if not rows:
+            whole(inputs, outputs)
+            return
+        past = [name for name in inputs if name.startswith("past_") and name != "past_lengths"]
+        present = {name.replace("past_", "present_"): inputs[name].copy() for name in past}
+        whole(inputs, {n: a for n, a in outputs.items() if n not in rows} | present)
+        for name, array in rows.items():
+            for row, start in enumerate(inputs["past_lengths"].tolist()):
+                stop = start + array.shape[2]
+                array[row] = present[name.replace("new_", "present_")][row, :, start:stop]
+
+    return {**found, Graph.LANGUAGE_MODEL.value: language_model}
 
 
 @dataclass

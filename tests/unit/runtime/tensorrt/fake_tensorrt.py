@@ -375,7 +375,7 @@ def _compute(plan: dict[str, Any], arrays: Arrays, inputs: list[str], functions:
         made[name] = given.get(past, made[name])
     if "past_lengths" in given:
         end = int(given["past_lengths"].max()) + given["inputs_embeds"].shape[1]
-        if given["past_lengths"].min() < 0 or end > made["present_key.0"].shape[2]:
+        if given["past_lengths"].min() < 0 or end > given["past_key.0"].shape[2]:
             raise LostError(700)
     if plan["onnx"]:
         if plan["onnx"] not in _SESSIONS:

@@ -17,7 +17,7 @@ from janus_edge.graphs import Graph
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import open_backend
 from janus_edge.runtime.tensorrt.backend import TensorRTBackend
-from tests.unit.perturbed import edit_manifest
+from tests.unit.perturbed import edit_manifest, seal
 from tests.unit.runtime.cuda.fake_driver import FakeDriver
 from tests.unit.runtime.tensorrt.engines import Machine, counting_engine, install
 from tests.unit.runtime.tensorrt.fake_tensorrt import fake_module
@@ -42,15 +42,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3"])
-def test_which_backend(engine: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+def test_which_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     """Engines of the three targets are run by TensorRT or TensorRT-RTX."""
     version = {"tensorrt-rtx": "rtx-1.7", "tensorrt-10.3": "10.3"}.get(target, "11.4")
     machine = install(monkeypatch, version=version)
     tool = "tensorrt-rtx" if target == "tensorrt-rtx" else "tensorrt"
-    edit_manifest(
-        engine, lambda d: d.update(target=target, tools={tool: machine.module.__version__})
-    )
-    backend = open_backend(Engine.open(engine), cuda_graph=False)
+    versions = {tool: machine.module.__version__}
+    engine = counting_engine(tmp_path, name=target, versions=versions)
+    backend = open_backend(Engine.open(engine.path), cuda_graph=False)
     assert isinstance(backend, TensorRTBackend)
     assert not backend.cuda_graph
     backend.close()
@@ -248,21 +247,25 @@ def test_plans_of_other_graphs(
     assert machine.driver.live() == {}
 
 
-@pytest.mark.parametrize("version", ["10.3", "10.16", "11.4"])
-def test_caches_of_older_engines(
-    made: Engine, engine: Path, monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
-    """What `tensorrt-10.3` makes of a cache no version declares to be in place, and newer ones that
-    can tell say so: it runs all the same. One in place of another input is refused."""
-    machine = install(monkeypatch, version=version)
-    tools = {"tensorrt": machine.module.__version__}
-    edit_manifest(engine, lambda data: data.update(target="tensorrt-10.3", tools=tools))
-    machine.behaviour.aliases.update({"present_key.0": None, "present_value.0": None})
-    TensorRTBackend(Engine.open(engine)).plan(Graph.LANGUAGE_MODEL)
-    machine.behaviour.aliases["present_key.0"] = "past_value.0"
-    if version != "10.3":
-        with pytest.raises(EngineError, match="present_key.0 is not past_value.0 updated"):
-            TensorRTBackend(Engine.open(engine)).plan(Graph.LANGUAGE_MODEL)
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-10.3"])
+def test_ports_of_the_other_flavour(tmp_path: Path, target: str) -> None:
+    """An engine says itself whether it returns the cache or the new rows: a manifest of one target
+    with the outputs of the other is refused."""
+    engine = counting_engine(tmp_path, name=target).path
+    swapped = "tensorrt-10.3" if target == "tensorrt" else "tensorrt"
+    edit_manifest(engine, lambda data: data.update(target=swapped))
+    with pytest.raises(EngineError, match="'language_model' has other inputs or outputs"):
+        Engine.open(engine)
+
+
+def test_a_plan_of_the_other_flavour(made: Engine, tmp_path: Path, machine: Machine) -> None:
+    """The plan itself must return what its target's engines return."""
+    other = counting_engine(tmp_path, name="tensorrt-10.3").path
+    plan = "graphs/language_model.plan"
+    shutil.copyfile(made.path / plan, other / plan)
+    seal(other, plan)
+    with pytest.raises(EngineError, match=r"has other tensors: new_key\.0, .*present_value"):
+        TensorRTBackend(Engine.open(other)).plan(Graph.LANGUAGE_MODEL)
 
 
 def test_another_gpu_of_the_same_kind(
@@ -283,8 +286,8 @@ def test_another_gpu_of_the_same_kind(
 def test_a_cache_that_is_not_updated_in_place(
     made: Engine, monkeypatch: pytest.MonkeyPatch, alias: str | None
 ) -> None:
-    """Where a version tells which memory an output shares, it must be its own past; 10.3 does not
-    tell, and is believed."""
+    """An updated cache must share the memory of its own past, and a version that cannot say so
+    declares nothing."""
     machine = install(monkeypatch)
     monkeypatch.setattr(
         machine.module.ICudaEngine, "get_aliased_input_tensor", lambda _self, _name: alias
@@ -297,7 +300,8 @@ def test_a_cache_that_is_not_updated_in_place(
     monkeypatch.setattr(machine.module, "__version__", "10.16.1")
     assert not hasattr(machine.module.ICudaEngine, "get_aliased_input_tensor")
     backend = TensorRTBackend(made)
-    backend.session(Graph.LANGUAGE_MODEL)
+    with pytest.raises(EngineError, match=r"present_key\.0 is not None updated in place"):
+        backend.session(Graph.LANGUAGE_MODEL)
     backend.close()
 
 

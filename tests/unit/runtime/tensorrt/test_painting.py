@@ -21,7 +21,12 @@ from tests.unit.runtime.fakes import CONFIG, FakeBackend
 from tests.unit.runtime.tensorrt.engines import Machine, counting_engine, install
 
 STEPS, H = CONFIG.image_tokens, CONFIG.language.hidden_size
-VERSIONS = ("10.3", "10.13", "10.16", "11.4", "rtx-1.7")
+
+#: Targets by the versions that run what they build.
+VERSIONS = (
+    ("10.3", "tensorrt-10.3"), ("10.13", "tensorrt-10.3"), ("10.16", "tensorrt-10.3"),
+    ("10.16", "tensorrt"), ("11.4", "tensorrt"), ("rtx-1.7", "tensorrt-rtx"),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +77,13 @@ def test_codes_are_those_of_the_plain_loop(
     assert machine.driver.live() == {}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+@pytest.mark.parametrize(("version", "target"), VERSIONS)
+def test_every_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, target: str
+) -> None:
     """With the calls that each version has, and no others."""
     machine = install(monkeypatch, version=version)
-    rtx = version.startswith("rtx")
-    tool, target = ("tensorrt-rtx", "tensorrt-rtx") if rtx else ("tensorrt", "tensorrt")
-    target = "tensorrt-10.3" if version == "10.3" else target
+    tool = "tensorrt-rtx" if version.startswith("rtx") else "tensorrt"
     engine = counting_engine(tmp_path, name=target, versions={tool: machine.module.__version__})
     made = request([7, 3], [0, 1])
     backend = TensorRTBackend(engine)

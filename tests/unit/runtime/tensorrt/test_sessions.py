@@ -26,16 +26,22 @@ from tests.unit.runtime.tensorrt.engines import PROFILE, Machine, counting_engin
 LM, H = CONFIG.language, CONFIG.language.hidden_size
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return counting_engine(tmp_path_factory.mktemp("engine"))
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt-10.3"])
+def target(request: pytest.FixtureRequest) -> str:
+    """An engine that updates the cache, and one that returns the new rows."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def roomy(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(tmp_path_factory: pytest.TempPathFactory, target: str) -> Engine:
+    return counting_engine(tmp_path_factory.mktemp("engine"), name=target)
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory, target: str) -> Engine:
     """With a cache that takes a conversation."""
     profile = replace(PROFILE, capacity=768, prefill=Range(1, 64, 100))
-    return counting_engine(tmp_path_factory.mktemp("roomy"), profile=profile)
+    return counting_engine(tmp_path_factory.mktemp("roomy"), name=target, profile=profile)
 
 
 @pytest.fixture
@@ -101,10 +107,13 @@ def test_the_cache_stays_on_the_gpu(backend: TensorRTBackend, machine: Machine) 
 
 
 @pytest.mark.parametrize("new", [1, 16, 17, 33, 64])
-def test_more_tokens_than_the_profile_takes(tmp_path: Path, machine: Machine, new: int) -> None:
+def test_more_tokens_than_the_profile_takes(
+    tmp_path: Path, machine: Machine, target: str, new: int
+) -> None:
     """A call with more new tokens than the engine was built for runs in pieces and gives the
     same, rows of other lengths in front included."""
-    engine = counting_engine(tmp_path, profile=replace(PROFILE, prefill=Range(1, 8, 16)))
+    profile = replace(PROFILE, prefill=Range(1, 8, 16))
+    engine = counting_engine(tmp_path, name=target, profile=profile)
     backend = TensorRTBackend(engine)
     cache = KVCache(LM, 2, 128, np.float32)
     model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))

@@ -19,12 +19,14 @@ from tests.unit.runtime.tensorrt.engines import FakeTarget, Machine, install
 ONE = Range(1, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny_bundle`` as plans that run its own graphs."""
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt-10.3"])
+def engine(
+    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """``tiny_bundle`` as plans that run its own graphs, or what `tensorrt-10.3` makes of them."""
     bundle = Bundle.open(tiny_bundle)
     profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE)
-    target = FakeTarget(bundle.manifest.config, profile=profile, real=True)
+    target = FakeTarget(bundle.manifest.config, request.param, profile=profile, real=True)
     out = tmp_path_factory.mktemp("engine") / "tiny"
     return build_engine(bundle, target, out).engine.path
 
@@ -46,7 +48,9 @@ def photo() -> Image.Image:
 
 
 def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
-    """Codes and pixels are the same, of several prompts at once and of several pictures of one."""
+    """Codes and pixels are the same, of several prompts at once and of several pictures of one; a
+    lowered decoder may round a pixel to the level beside it."""
+    off = 1 if both[1].bundle.manifest.target == "tensorrt-10.3" else 0
     for prompts, count in ((["a cat", "a small red house by a lake"], 2), ("a fox", 1)):
         cpu, gpu = (
             janus.generate(prompts, count, seed=9, guidance_scale=3, temperature=0.8)
@@ -54,7 +58,8 @@ def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
         )
         for ours, theirs in zip(gpu, cpu, strict=True):
             assert ours.codes.tolist() == theirs.codes.tolist()
-            assert ours.image.tobytes() == theirs.image.tobytes()
+            pixels = [np.asarray(picture.image, np.int64) for picture in (ours, theirs)]
+            np.testing.assert_allclose(*pixels, rtol=0, atol=off)
     total = both[0].bundle.manifest.config.image_tokens
     assert machine.driver.calls["cuGraphLaunch"] == 2 * (total - 2)
 

@@ -36,7 +36,10 @@ def test_reports_of_the_time_before_several_codes_a_pass() -> None:
         ("[" * 100_000, "not JSON"),
         ("[]", "not a report of `janus-edge bench`"),
         ('{"kind": "engine"}', "not a report of `janus-edge bench`"),
-        ('{"kind": "janus-edge bench", "schema_version": 2}', "schema version 2; .* reads 1"),
+        (
+            '{"kind": "janus-edge bench", "schema_version": 3}',
+            "schema version 3; .* reads 2 and before",
+        ),
         ('{"kind": "janus-edge bench", "schema_version": 1}', "missing key 'date'"),
     ],
 )

@@ -96,22 +96,27 @@ class EnergyMeter:
         self._clock, self._missing = clock, tuple(missing)
         self._traces = [_trace(sensor) for sensor in sensors]
         self._sampler = Sampler(self._sample, interval, active=bool(sensors))
+        self._sampled = False
         self.energy = Energy(None, 0.0, "not measured yet")
 
     def __enter__(self) -> Self:
-        self._begin = self._clock()
+        self._begin = self._end = self._clock()
         self._sampler.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._sampler.__exit__()
-        seconds = self._clock() - self._begin
+        # from the first sample to the last; without sensors there is none
+        seconds = (self._end if self._traces else self._clock()) - self._begin
         parts = tuple(trace.part() for trace in self._traces)
         self.energy = _total(parts, [t.sensor for t in self._traces], seconds, self._missing)
 
     def _sample(self) -> None:
+        self._end = self._clock()
+        if not self._sampled:
+            self._begin, self._sampled = self._end, True
         for trace in self._traces:
-            trace.sample(self._clock)
+            trace.sample(self._end, self._end - self._begin)
 
 
 class _Trace:
@@ -120,19 +125,15 @@ class _Trace:
     def __init__(self, sensor: PowerSensor | EnergyCounter) -> None:
         self.sensor, self._joules = sensor, 0.0
         self._lost, self._failures = "", 0
-        self._first: float | None = None
 
-    def sample(self, clock: Callable[[], float]) -> None:
-        """Read the sensor and add what came since the last reading."""
-        now = clock()
-        if self._first is None:
-            self._first = now
+    def sample(self, now: float, since: float) -> None:
+        """Read the sensor and add what came since the last reading; ``since`` is the block's start."""
         try:
             self._joules += self._since(now)
             self._lost = ""
         except UNREADABLE as failure:
             self._failures += 1
-            self._lost = self._lost or f"lost after {now - self._first:.1f} s ({_reason(failure)})"
+            self._lost = self._lost or f"lost after {since:.1f} s ({_reason(failure)})"
 
     def _since(self, now: float) -> float:
         raise NotImplementedError

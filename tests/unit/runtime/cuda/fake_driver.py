@@ -186,8 +186,6 @@ class FakeDriver:
         return 0 if self._count else 100
 
     def _cuDeviceGetPCIBusId(self, address: Any, size: int, device: int) -> int:
-        if device:
-            return INVALID_VALUE
         address.value = b"0000:01:00.0"[: size - 1]
         return 0
 

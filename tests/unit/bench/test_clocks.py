@@ -60,6 +60,8 @@ def test_clocks_held(tmp_path: Path, held: bool) -> None:
     """`jetson_clocks` raises the minimum of every domain to its maximum."""
     orin_nano(tmp_path, held=held)
     assert clocks_held(tmp_path) is held
+    cpu(tmp_path, 729600, held=not held)  # one domain of them
+    assert clocks_held(tmp_path) is False
 
 
 @pytest.mark.parametrize(

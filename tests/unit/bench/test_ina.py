@@ -13,8 +13,10 @@ from tests.unit.bench.trees import HWMON, agx_orin, ina3221, orin_nano, thor, wr
 
 
 def rails(root: Path) -> dict[str, tuple[float, bool]]:
-    """Watts by name, and whether they are counted."""
-    return {rail.name: (rail.watts(), rail.counted) for rail in ina_rails(root)[0]}
+    """Watts by name, and whether they are counted; every rail once."""
+    found = ina_rails(root)[0]
+    assert len({rail.name for rail in found}) == len(found)
+    return {rail.name: (rail.watts(), rail.counted) for rail in found}
 
 
 def test_orin_nano(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from janus_edge.bench.distribution import Distribution
 from janus_edge.bench.report import ModeReport, Report, SweepPoint
 from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
-from janus_edge.bench.units import digits
+from janus_edge.bench.units import digits, seconds
+
+#: Sensors are sampled ten times a second, and average over a while themselves.
+_SHORT = 2.0
 
 _LABELS = {
     "vision_encoder": "vision encoder", "vq_decoder": "VQ decoder", "prefill": "prefill",
@@ -65,6 +68,8 @@ def energy(found: ModeReport) -> str:
     words = [f"{joules(found.joules_per_token)}, {digits(used.watts)} W by {used.source}"]
     if used.idle_watts is not None:
         words.append(f"{digits(used.idle_watts)} W of it at rest, before the model was opened")
+    if used.seconds < _SHORT:
+        words.append(f"in {seconds(used.seconds)}, too short to be exact: ask for more repetitions")
     words += [f"{part.name}: {part.note}" for part in used.parts if part.note]
     words += [f"not in it: {reason}" for reason in used.missing]
     return "; ".join(words)

@@ -66,7 +66,9 @@ def _gpu() -> dict[str, Any]:
 
 def _driver(root: Path) -> str | None:
     """The kernel module's version, of a discrete GPU or a Jetson with JetPack 7."""
-    found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]*\d)", text(root / "proc/driver/nvidia/version"))
+    found = re.search(
+        r"Kernel Module.*?\s(\d+\.[\d.]*\d)", text(root / "proc/driver/nvidia/version")
+    )
     return found[1] if found else None
 
 

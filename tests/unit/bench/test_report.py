@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from janus_edge.bench import Report
+from janus_edge.bench.energy import Energy
 from janus_edge.bench.labels import notes
 from janus_edge.bench.tables import main_table, report_tables
 from janus_edge.errors import InputError
@@ -56,6 +57,9 @@ def test_energy_in_words() -> None:
     assert "dram: lost after 1.0 s (gone); not in it: the GPU" in said
     assert "power mode 25W (1); clocks not held" in said
     assert "lowered by: power cap; not read: EMC clock" in said
+    assert "too short" not in said
+    short = mode(energy=Energy(0.4, 0.5, "INA sensors (VDD_IN)"))
+    assert "in 500 ms, too short to be exact" in "\n".join(notes(report(modes={"image": short})))
     tables = {table.title: table.rows for table in report_tables(report())}
     assert tables["image: energy of 4.00 s"] == (
         ("package-0", "12.0 J", "3.00 W", "1.00 W"),

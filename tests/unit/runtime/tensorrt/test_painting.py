@@ -249,6 +249,17 @@ def test_logits_that_are_not_finite(engine: Engine, machine: Machine, step: int)
         drawn(request([7], [0]), TensorRTBackend(engine, fetch_every=100))
 
 
+def test_bfloat16_logits_that_are_not_finite(tmp_path: Path, machine: Machine) -> None:
+    """Stored bits are looked at: of bfloat16, too."""
+
+    def overflowing(inputs: Any, outputs: Any) -> None:
+        outputs["logits"][...] = np.nan
+
+    machine.functions["image_head"] = overflowing
+    with pytest.raises(BackendError, match="image logits at step 1 are not finite"):
+        drawn(request([7], [0]), TensorRTBackend(counting_engine(tmp_path, "bf16")))
+
+
 @pytest.mark.parametrize(
     ("cause", "told"),
     [

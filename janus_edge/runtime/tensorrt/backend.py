@@ -129,7 +129,7 @@ class TensorRTBackend:
         finally:
             for plan in plans:
                 plan.close()
-            environment.device.close()
+            environment.close()
 
     def _check_capability(self, device: Device) -> None:
         built = self._engine.manifest.compute_capability

@@ -68,9 +68,15 @@ class Execution:
         if context is None:
             stream.synchronize()
             raise self._error("making an execution context")
-        if not context.set_optimization_profile_async(profile, stream.handle):
-            raise self._error(f"choosing optimisation profile {profile}")
+        try:
+            context.set_optimization_profile_async(profile, stream.handle)
+        except RuntimeError as failure:  # the bindings raise, they never return False
+            environment.messages.errors.append(str(failure))
+            stream.synchronize()  # a CUDA error that lasts is the better reason
+            raise self._error(f"choosing optimisation profile {profile}") from failure
         stream.synchronize()
+        #: Bytes of scratch memory that a run takes at most: less for one token than for a prefill.
+        self.scratch_bytes = engine.get_device_memory_size_for_profile_v2(profile)
         self._context = context
 
     def check_capturable(self) -> None:
@@ -86,7 +92,7 @@ class Execution:
         """Queue one run; shapes and addresses are set if the last run had others."""
         context, scratch = self._opened(), self._environment.scratch
         if self._generation != scratch.generation:
-            memory = scratch.reserve(self._plan.scratch_bytes)
+            memory = scratch.reserve(self.scratch_bytes)
             context.set_device_memory(memory.address, memory.nbytes)
             self._generation = scratch.generation
         try:

@@ -31,18 +31,28 @@ STEP_GRAPHS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Environment:
     """What the plans of one engine folder share."""
 
     folder: Engine
     tensorrt: api.TensorRT
-    runtime: Runtime
+    runtime: Runtime | None  # None once closed
     logger: object  # lives as long as the runtime
     messages: Messages
     device: Device
     scratch: Scratch
     kernels: KernelCache
+
+    def close(self) -> None:
+        """Free TensorRT's runtime, then the GPU; every plan must have been closed before.
+
+        The runtime and what it compiled live in the GPU's context, so they go first. Whatever still
+        holds a plan holds this, too: they are given up here and not left to the last holder.
+        """
+        self.kernels.close()
+        self.runtime = None
+        self.device.close()
 
 
 class Plan:
@@ -66,7 +76,6 @@ class Plan:
         #: Bytes of weights that are copied to the GPU in every run.
         self.streamed_bytes = self._limit_weights(self._engine)
         self._bounds = _bounds(self._engine, self.signature.inputs)
-        self.scratch_bytes = self._engine.device_memory_size_v2
         self._executions: dict[int, Execution] = {}
 
     def close(self) -> None:
@@ -175,6 +184,7 @@ def _deserialized(environment: Environment, path: Path) -> ICudaEngine:
     """The engine of a plan file, which is read as it is needed and not kept in memory."""
     with open(path, "rb") as file:
         plan = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    assert environment.runtime is not None  # the environment is open
     engine = environment.runtime.deserialize_cuda_engine(plan)
     if engine is None:
         # a CUDA error that lasts is the better reason

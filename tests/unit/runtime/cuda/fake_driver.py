@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -107,6 +108,10 @@ class FakeDriver:
         self.events: dict[int, tuple[Stream, object] | None] = {}
         self.graphs: dict[int, list[Operation]] = {}
         self.executables: dict[int, list[Operation]] = {}
+        #: what lives in the context and is not the driver's own: TensorRT's objects, by kind
+        self.guests: Counter[str] = Counter()
+        #: those that were alive when the context was released
+        self.orphans: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Function:
         # what `cuda_driver` calls besides
@@ -139,6 +144,11 @@ class FakeDriver:
         address = -(-ctypes.addressof(block) // 256) * 256
         self.memory[address] = (block, nbytes)
         return address
+
+    def admit(self, guest: object, kind: str) -> None:
+        """Count an object among ``guests`` as long as it lives."""
+        self.guests[kind] += 1
+        weakref.finalize(guest, self.guests.subtract, [kind])
 
     def holds(self, address: int, nbytes: int) -> bool:
         """Whether all of it lies within one piece of the GPU's memory."""
@@ -213,6 +223,7 @@ class FakeDriver:
         self._retained += 1
 
     def _cuDevicePrimaryCtxRelease_v2(self, device: int) -> None:
+        self.orphans += self.guests
         self._retained -= 1
 
     def _cuCtxSetCurrent(self, context: int) -> int:

@@ -40,7 +40,7 @@ class FakeTarget:
     profile: profiles.Profile = PROFILE
     versions: dict[str, str] = field(default_factory=lambda: {"tensorrt": "10.16.1"})
     real: bool = False
-    scratch: dict[str, int] = field(default_factory=dict)
+    scratch: dict[str, int | list[int]] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
     @property

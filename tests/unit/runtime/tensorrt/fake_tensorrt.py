@@ -132,6 +132,7 @@ def fake_module(
             if "Runtime" in does.fail:
                 raise TypeError(does.fail["Runtime"])
             self._logger = logger
+            driver.admit(self, "runtime")
 
         def deserialize_cuda_engine(self, serialized: Any) -> Any:
             plan = json.loads(bytes(memoryview(serialized)))
@@ -145,6 +146,7 @@ def fake_module(
             weights = driver.reserve(plan["weights"])
             assert weights is not None
             self._end = weakref.finalize(self, driver.memory.pop, weights)
+            driver.admit(self, "engine")
             self._tensors = {
                 n: {**t, **does.tensors.get(n, {})} for n, t in plan["tensors"].items()
             }
@@ -159,7 +161,15 @@ def fake_module(
 
         @property
         def device_memory_size_v2(self) -> int:
-            return int(self._plan["scratch"])
+            return max(self._scratches())
+
+        def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+            return self._scratches()[profile_index]
+
+        def _scratches(self) -> list[int]:
+            """Scratch memory by profile; a plan may state one size for all of them."""
+            told, profiles = self._plan["scratch"], self._plan["profiles"]
+            return told if isinstance(told, list) else [told] * len(profiles)
 
         @property
         def streamable_weights_size(self) -> int:
@@ -222,6 +232,7 @@ def fake_module(
     class RuntimeCache:
         def __init__(self) -> None:
             self._kernels: set[str] = set()
+            driver.admit(self, "kernels")
 
         def serialize(self) -> Any:
             if "serialize" in does.fail:
@@ -260,20 +271,21 @@ def fake_module(
             self._cache = cache
             self._engine, self._eager, self._profile = engine, eager, -1
             self._end = weakref.finalize(self, _one_less, does)
+            driver.admit(self, "context")
             self._shapes: dict[str, tuple[int, ...]] = {}
             self._addresses: dict[str, int] = {}
             self._scratch, self._warm = (0, 0), False
 
         def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
             if fails("set_optimization_profile_async", self._engine._runtime):
-                return False
+                raise RuntimeError("Error in set optimization profile async.")
             assert stream_handle in driver.streams
             self._profile = profile_index
             return True
 
         def set_device_memory(self, memory: int, size: int) -> None:
             assert memory % 256 == 0
-            assert size >= self._engine.device_memory_size_v2
+            assert size >= self._engine.get_device_memory_size_for_profile_v2(self._profile)
             self._scratch = (memory, size)
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:

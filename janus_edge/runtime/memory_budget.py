@@ -1,9 +1,11 @@
 """What a model takes of a machine whose processor and GPU share one memory, before it runs there.
 
-A budget holds the weights of the graphs that a use opens, the KV cache, logits and noise, and scratch
-memory. Scratch is the builder's word where an engine has it, else an estimate (`scratch_bytes`). The
-text embeddings are not part of it: they are mapped from their file, and the system may drop their
-pages. What the system itself needs is an allowance, not a measurement (`system_bytes`).
+A budget holds the weights of the graphs that a use opens, the KV cache, logits and noise, scratch
+memory, and CUDA's context. Scratch is the builder's word where an engine has it, else an estimate
+(`scratch_bytes`); the context is an estimate (`CUDA_CONTEXT`). The text embeddings are not part of it:
+they are mapped from their file, and the system may drop their pages. Neither is the page cache that a
+plan's file takes while it is opened, which Linux gives up when memory is short: it is told beside the
+total (`Budget.page_cache`). What the system needs is an allowance, not a measurement (`system_bytes`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ MACHINES = tuple(size * GIB for size in (8, 16, 32, 64))
 #: Tokens that a prompt is taken to have.
 PROMPT = 64
 
+#: An estimate of what CUDA's context takes of the memory, with the kernels of some graphs. Not measured
+#: here. Said of others: 229 MiB when TensorRT starts CUDA on a Jetson's library (NVIDIA/TensorRT#2217),
+#: 274 MiB for PyTorch with modules loaded lazily, 636 MiB without (pytorch/pytorch#86509).
+CUDA_CONTEXT = 300 << 20
+
 #: The graphs that a use opens. Everything: painting, answering and encoding in one process.
 USES: dict[str, tuple[Graph, ...]] = {
     "painting": (
@@ -50,7 +57,7 @@ class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
     ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacity`` is the
-    only one that an engine takes, None where any will do.
+    only one that an engine takes, None where any will do. ``cuda`` is whether CUDA runs it.
     """
 
     config: JanusConfig
@@ -60,13 +67,14 @@ class ModelBytes:
     text_embeddings: int
     scratch: Mapping[Graph, int]
     capacity: int | None = None
+    cuda: bool = True
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
         """A bundle's, by the sizes of its files, or an engine's, by what its manifest states."""
         manifest = bundle.manifest
         weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
-        scratch, capacity = {}, None
+        scratch, capacity, cuda = {}, None, True
         if isinstance(bundle, Engine):
             builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
             weights = {graph: build.weight_bytes for graph, build in builds.items()}
@@ -74,9 +82,10 @@ class ModelBytes:
             scratch = {graph: size for graph, size in stated.items() if size is not None}
             capacities = [profile.capacity.largest for profile in bundle.manifest.profiles]
             capacity = max(capacities, default=None)
+            cuda = bundle.manifest.target != "ort-cpu"
         table = manifest.files[manifest.text_embeddings.file].size
         floats, cached = manifest.recipe.bytes_per_float, manifest.recipe.bytes_per_cached
-        return cls(manifest.config, floats, cached, weights, table, scratch, capacity)
+        return cls(manifest.config, floats, cached, weights, table, scratch, capacity, cuda)
 
     @classmethod
     def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
@@ -89,12 +98,17 @@ class ModelBytes:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The parts of one use, and the rows and positions of its KV cache."""
+    """The parts of one use, and the rows and positions of its KV cache.
+
+    ``page_cache`` is an estimate of the pages of the largest plan's file, which lie in memory beside
+    its weights while it is opened and are then given up; 0 where graphs are not copied to a GPU.
+    """
 
     use: str
     rows: int
     capacity: int
     items: tuple[MemoryItem, ...]
+    page_cache: int = 0
 
     @property
     def total(self) -> int:
@@ -152,7 +166,9 @@ def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
             MemoryItem("KV cache", cache),
             MemoryItem("logits and noise", _logits(model, graphs, rows)),
             MemoryItem("scratch", scratch),
+            *([MemoryItem("CUDA context (estimate)", CUDA_CONTEXT)] if model.cuda else []),
         ),
+        max(model.weights[graph] for graph in graphs) if model.cuda else 0,
     )  # fmt: skip
 
 
@@ -200,7 +216,7 @@ def system_bytes(memory: int) -> int:
     """What is left to the system on a machine with ``memory`` bytes: 1.5 GiB and a 16th.
 
     The 16th stands for memory that firmware keeps before the kernel counts (an 8 GB module reports
-    about 7.4 GiB), the rest for a system without a desktop, CUDA's context and libraries, and what
-    Python and its packages take.
+    about 7.4 GiB), the rest for a system without a desktop, CUDA's libraries (its context is a part of
+    its own), and what Python and its packages take.
     """
     return 3 * GIB // 2 + memory // 16

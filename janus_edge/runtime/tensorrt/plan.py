@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from janus_edge.runtime.tensorrt.formats import Format, format_of
 from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
 from janus_edge.runtime.tensorrt.messages import Messages
 from janus_edge.runtime.tensorrt.objects import ICudaEngine, Runtime
+from janus_edge.runtime.tensorrt.plan_pages import mapped
 from janus_edge.runtime.tensorrt.scratch import Scratch
 from janus_edge.weight_streaming import budget
 
@@ -182,10 +182,9 @@ class Plan:
 
 def _deserialized(environment: Environment, path: Path) -> ICudaEngine:
     """The engine of a plan file, which is read as it is needed and not kept in memory."""
-    with open(path, "rb") as file:
-        plan = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     assert environment.runtime is not None  # the environment is open
-    engine = environment.runtime.deserialize_cuda_engine(plan)
+    with mapped(path, give_up=environment.device.integrated) as plan:
+        engine = environment.runtime.deserialize_cuda_engine(plan)
     if engine is None:
         # a CUDA error that lasts is the better reason
         environment.device.stream.synchronize()

@@ -17,6 +17,7 @@ from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES
 from janus_edge.runtime.memory import chat_plan, generation_plan
 from janus_edge.runtime.memory_budget import (
+    CUDA_CONTEXT,
     GIB,
     MACHINES,
     USES,
@@ -37,11 +38,13 @@ def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
     return {budget.use: budget for budget in budgets(model, **options)}
 
 
-def engine(stated: dict[Graph, int], profiles: tuple[Profile, ...] = ()) -> Engine:
+def engine(
+    stated: dict[Graph, int], profiles: tuple[Profile, ...] = (), target: str = "tensorrt"
+) -> Engine:
     """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
     made = Engine.__new__(Engine)
     made.manifest = SimpleNamespace(  # type: ignore[assignment]
-        config=CONFIG, recipe=RECIPES["fp16"], profiles=profiles, files={"t": SimpleNamespace(size=7)},
+        target=target, config=CONFIG, recipe=RECIPES["fp16"], profiles=profiles, files={"t": SimpleNamespace(size=7)},
         text_embeddings=SimpleNamespace(file="t"),
         graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
         builds={
@@ -61,10 +64,11 @@ def test_a_bundle_has_what_its_requests_plan(tiny_bundle: Path) -> None:
     painting = parts(uses["painting"])
     assert painting.pop("logits and noise") == request.pop("logits") + request.pop("noise")
     assert painting.pop("scratch") > 0
+    assert painting.pop("CUDA context (estimate)") == CUDA_CONTEXT
     assert painting == request
     answering = parts(uses["answering"])
     chat = chat_plan(bundle, uses["answering"].capacity)
-    assert sum(answering.values()) - answering["scratch"] == chat.total
+    assert sum(answering.values()) - answering["scratch"] - CUDA_CONTEXT == chat.total
 
 
 def test_dimensions_stand_for_a_bundle(tiny_bundle: Path) -> None:
@@ -129,6 +133,17 @@ def test_scratch_grows(graph: Graph) -> None:
     assert scratch_bytes(graph, CONFIG, 4, 4, 64) >= small
     longer = scratch_bytes(graph, CONFIG, 2, 2, 1024)
     assert (longer > small) == (graph is Graph.LANGUAGE_MODEL)
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3", "ort-cuda"])
+def test_what_cuda_takes(target: str) -> None:
+    """Its context counts; the page cache of the largest file does not, and is told beside it."""
+    stated = dict.fromkeys(Graph, 100)
+    cuda, cpu = (planned(ModelBytes.of(engine(stated, (), t))) for t in (target, "ort-cpu"))
+    for use in USES:
+        assert cuda[use].total == cpu[use].total + CUDA_CONTEXT
+        assert "CUDA context (estimate)" not in parts(cpu[use])
+        assert (cuda[use].page_cache, cpu[use].page_cache) == (10, 0)
 
 
 def test_headroom() -> None:

@@ -14,12 +14,13 @@ from janus_edge import __version__
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.cuda_driver import Gpu, first_gpu
-from janus_edge.engine_manifest import GraphBuild, PassReport, Profile
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan, PassReport, Profile
 from janus_edge.engines.build import BuiltGraph
 from janus_edge.engines.tensorrt.api import TensorRT, load
 from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.engines.tensorrt.profiles import Profile as Shapes
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
 from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph
@@ -62,7 +63,7 @@ class TensorRTTarget:
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """Of the language model: prefill and decode. The other graphs' shapes follow from these."""
+        """Of the language model's plans. The other graphs' shapes follow from these."""
         return self._shapes.manifest_entries()
 
     @property
@@ -107,30 +108,58 @@ class TensorRTTarget:
         _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
-        """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
-        entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
-        timings = self._timing_cache
+        """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``.
+
+        The language model is built once for each of its plans.
+        """
+        if graph is not Graph.LANGUAGE_MODEL:
+            plans = {graph.value: self._shapes}
+        else:
+            plans = self._shapes.language_plans()
+            if len(plans) > 1:
+                _LOG.info("%s is built %d times: %s", graph.value, len(plans), ", ".join(plans))
+        told = {}
         with self._lowered(bundle, graph, folder, row) as (source, passes):
-            built = build_plan(
-                source,
-                graph,
-                bundle.manifest.config,
-                self._shapes,
-                self._tensorrt,
-                folder / file,
-                capabilities=self._capabilities,
-                timing_cache=timings.read() if timings else None,
-                # the others are small
-                weight_streaming=bool(self._streaming) and graph is Graph.LANGUAGE_MODEL,
-                dump=self._dump and self._dump / f"{graph.value}.txt",
-                progress=row,
-            )
+            for name, shapes in plans.items():
+                if len(plans) > 1:
+                    row.state(name)
+                built = self._plan(bundle, graph, source, folder, name, shapes, row)
+                told[name] = _told(built, passes)
+        first, *_ = plans
+        entry = bundle.manifest.graphs[graph.value]
+        made = GraphEntry(_file(first), (), entry.inputs, entry.outputs)
+        several = tuple(
+            LanguagePlan(name, _file(name), shapes.plan_entries(), told[name])
+            for name, shapes in plans.items()
+            if graph is Graph.LANGUAGE_MODEL
+        )
+        return BuiltGraph(made, told[first], several)
+
+    def _plan(
+        self, bundle: Bundle, graph: Graph, source: Path, folder: Path, name: str, shapes: Shapes,
+        row: Row,
+    ) -> BuiltPlan:  # fmt: skip
+        """Build the plan ``name`` of ``graph`` from its lowered file."""
+        timings = self._timing_cache
+        built = build_plan(
+            source,
+            graph,
+            bundle.manifest.config,
+            shapes,
+            self._tensorrt,
+            folder / _file(name),
+            capabilities=self._capabilities,
+            timing_cache=timings.read() if timings else None,
+            # the others are small
+            weight_streaming=bool(self._streaming) and graph is Graph.LANGUAGE_MODEL,
+            dump=self._dump and self._dump / f"{name}.txt",
+            progress=row,
+        )
         if timings and built.timing_cache is not None:
             timings.keep(built.timing_cache)
         for warning in built.warnings:
-            _LOG.info("%s: %s", graph.value, warning)
-        made = GraphEntry(file, (), entry.inputs, entry.outputs)
-        return BuiltGraph(made, _told(built, passes))
+            _LOG.info("%s: %s", name, warning)
+        return built
 
     def _check_version(self, tensorrt: TensorRT) -> None:
         """Raise EngineError for a version whose parser lacks operators of canonical graphs."""
@@ -174,6 +203,10 @@ class TensorRTTarget:
         if self._timings is None or self._gpu is None:
             return None
         return TimingCache(self._timings, self._tensorrt.tool, self._tensorrt.version, self._gpu)
+
+
+def _file(name: str) -> str:
+    return f"graphs/{name}.plan"
 
 
 def _told(built: BuiltPlan, passes: Passes) -> GraphBuild:

@@ -56,8 +56,8 @@ USES: dict[str, tuple[Graph, ...]] = {
 class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
-    ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacity`` is the
-    only one that an engine takes, None where any will do. ``cuda`` is whether CUDA runs it.
+    ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacities`` are
+    those of an engine's plans, empty where any will do. ``cuda`` is whether CUDA runs it.
     """
 
     config: JanusConfig
@@ -66,7 +66,7 @@ class ModelBytes:
     weights: Mapping[Graph, int]
     text_embeddings: int
     scratch: Mapping[Graph, int]
-    capacity: int | None = None
+    capacities: tuple[int, ...] = ()
     cuda: bool = True
 
     @classmethod
@@ -74,18 +74,18 @@ class ModelBytes:
         """A bundle's, by the sizes of its files, or an engine's, by what its manifest states."""
         manifest = bundle.manifest
         weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
-        scratch, capacity, cuda = {}, None, True
+        capacities: tuple[int, ...] = ()
+        scratch, cuda = {}, True
         if isinstance(bundle, Engine):
             builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
             weights = {graph: build.weight_bytes for graph, build in builds.items()}
             stated = {graph: build.workspace_bytes for graph, build in builds.items()}
             scratch = {graph: size for graph, size in stated.items() if size is not None}
-            capacities = [profile.capacity.largest for profile in bundle.manifest.profiles]
-            capacity = max(capacities, default=None)
+            capacities = bundle.manifest.capacities
             cuda = bundle.manifest.target != "ort-cpu"
         table = manifest.files[manifest.text_embeddings.file].size
         floats, cached = manifest.recipe.bytes_per_float, manifest.recipe.bytes_per_cached
-        return cls(manifest.config, floats, cached, weights, table, scratch, capacity, cuda)
+        return cls(manifest.config, floats, cached, weights, table, scratch, capacities, cuda)
 
     @classmethod
     def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
@@ -125,9 +125,11 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
 
     ``rows`` are the language model's when painting, two per picture under guidance; answering has
     one. ``capacity`` is in positions; without it, painting has room for a prompt of 64 tokens and a
-    picture, answering for one with an image and as much again. With everything open there is one
-    cache at a time, of the larger size. Raises InputError for less than 1, for positions that the
-    model has not, and for another capacity than an engine's.
+    picture, answering for one with an image and as much again; an engine has the smallest of its
+    plans that takes as many. With everything open there is one cache at a time, of the larger size,
+    and one plan of the language model: of several, one is closed where memory is short. Raises
+    InputError for less than 1, for positions that the model has not, and for another capacity than an
+    engine's.
     """
     lm, tokens = model.config.language, model.config.image_tokens
     if rows < 1 or (capacity is not None and not 1 <= capacity <= lm.max_positions):
@@ -135,16 +137,21 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
             f"{rows} rows and a capacity of {capacity}: give at least 1 of each, and at most the "
             f"model's {lm.max_positions} positions"
         )
-    if model.capacity and capacity not in (None, model.capacity):
+    if model.capacities and capacity is not None and capacity not in model.capacities:
+        built = " and ".join(map(str, model.capacities))
         raise InputError(
-            f"the engine was built for a capacity of {model.capacity}, not {capacity}: leave the "
-            "capacity out, or build another engine"
+            f"the engine was built for a capacity of {built}, not {capacity}: leave the capacity out, "
+            "or build another engine"
         )
-    given = capacity or model.capacity
+
+    def held(positions: int) -> int:
+        fitting = [one for one in model.capacities if one >= positions]
+        return (fitting or model.capacities[-1:] or [positions])[0]
+
     answering = min(lm.max_positions, PROMPT + 2 * tokens)
     sizes = {
-        "painting": (rows, given or planned_capacity(lm, [PROMPT], tokens - 1)),
-        "answering": (1, given or answering),
+        "painting": (rows, capacity or held(planned_capacity(lm, [PROMPT], tokens - 1))),
+        "answering": (1, capacity or held(answering)),
     }
     sizes["everything"] = max(sizes.values(), key=lambda size: size[0] * size[1])
     return tuple(_budget(model, use, *sizes[use]) for use in USES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,23 +29,33 @@ class Place:
 
 
 class Launch:
-    """A run of an engine with fixed shapes and addresses; calling it queues the run.
+    """A run of a plan with fixed shapes and addresses; calling it queues the run.
 
-    Raises BackendError with TensorRT's words.
+    A plan that was closed for want of memory is opened again for it. Raises BackendError with
+    TensorRT's words.
     """
 
     def __init__(
-        self, execution: Execution, inputs: dict[str, Place], outputs: dict[str, Place]
+        self, plan: Plan, profile: int, inputs: dict[str, Place], outputs: dict[str, Place]
     ) -> None:
-        self.execution, self.inputs, self.outputs = execution, inputs, outputs
+        self.plan, self._profile, self.inputs, self.outputs = plan, profile, inputs, outputs
+
+    @property
+    def execution(self) -> Execution:
+        """What runs it; another one each time the plan was opened again."""
+        return self.plan.execution(self._profile)
 
     def __call__(self) -> None:
         """Queue the run."""
         self.execution.run(self)
 
 
+#: No two states of contexts have one revision, whichever context it is.
+_REVISIONS = itertools.count(1)
+
+
 class Execution:
-    """One context. ``revision`` rises whenever its shapes or addresses become others.
+    """One context. ``revision`` is another one whenever its shapes or addresses become others.
 
     Contexts of one engine share its weights. Scratch memory is shared by all contexts of all
     engines, since they run one after the other on one stream.
@@ -57,7 +68,7 @@ class Execution:
         self._varying = [
             port.name for port in plan.signature.inputs if -1 in engine.get_tensor_shape(port.name)
         ]
-        self.revision = 0
+        self.revision = next(_REVISIONS)
         self._bound: Launch | None = None
         self._generation = -1  # of the scratch memory that the context was given
         self._context: IExecutionContext | None = None
@@ -115,7 +126,7 @@ class Execution:
 
     def _bind(self, context: IExecutionContext, launch: Launch) -> None:
         self._bound = None
-        self.revision += 1
+        self.revision = next(_REVISIONS)
         for name in self._varying:
             if not context.set_input_shape(name, launch.inputs[name].shape):
                 raise self._error(f"setting {name} to {list(launch.inputs[name].shape)}")

@@ -29,6 +29,8 @@ from janus_edge.weight_streaming import budget
 if TYPE_CHECKING:
     from janus_edge.runtime.tensorrt.backend import TensorRTBackend
 
+_LM = Graph.LANGUAGE_MODEL
+
 #: Steps that may be under way: one runs while the noise of the next is made.
 _AHEAD = 2
 
@@ -68,7 +70,8 @@ class ImageLoop:
         self._backend, self._request = backend, request
         self._total, self._pictures = config.image_tokens, len(request.prompt_of)
         self._greedy = request.temperature == 0
-        plans = {graph: backend.plan(graph) for graph in STEP_GRAPHS}
+        language = backend.language_plans()
+        plans = {graph: backend.plan(graph) for graph in STEP_GRAPHS if graph is not _LM}
         # streaming weights allocates memory, which a capture forbids
         streamed = budget(environment.folder.manifest.options) is not None
         self._captures = backend.cuda_graph and not streamed
@@ -81,19 +84,21 @@ class ImageLoop:
             return Place(self.device.allocate(size, what), shape)
 
         rows, hidden = 2 * self._pictures, config.language.hidden_size
+        held = max(rows, language.least_rows)  # in the language model; the last may be nobody's
         codebook = config.vq.codebook_size
         self.logits = place("logits", (rows, codebook), "float")
         self.noise = place("noise", (self._pictures, codebook), "float32")
         self._codes = place("codes", (self._pictures,), "int64")
         self._history = place("codes", (self._total, self._pictures), "int64")
-        embeds = place("embeddings", (rows, 1, hidden), "float")
-        self._hidden = place("hidden states", (rows, 1, hidden), "float")
-        self._past = place("lengths", (rows,), "int64")
-        self._lengths = place("lengths", (rows,), "int64")
+        embeds = place("embeddings", (held, 1, hidden), "float")
+        self._hidden = place("hidden states", (held, 1, hidden), "float")
+        self._past = place("lengths", (held,), "int64")
+        self._lengths = place("lengths", (held,), "int64")
         scale, temperature = place("settings", (), "float32"), place("settings", (), "float32")
         # before the prefill: it costs more than noticing now what the engines were not built for
         self._embed = plans[Graph.IMAGE_EMBEDDING].launch(
-            {"image_codes": self._codes}, {"inputs_embeds": embeds}
+            {"image_codes": self._codes},
+            {"inputs_embeds": Place(embeds.buffer, (rows, 1, hidden))},
         )
         self._head = plans[Graph.IMAGE_HEAD].launch(
             {"hidden_states": Place(self._hidden.buffer, (rows, hidden))}, {"logits": self.logits}
@@ -109,10 +114,12 @@ class ImageLoop:
         )
         cache, states = prefill(config, backend, request, self._total - 1)
         caches = backend.language_model().resident(cache)
-        self._decode = plans[Graph.LANGUAGE_MODEL].launch(
+        self._decode = language.launch(
             {"inputs_embeds": embeds, "past_lengths": self._past, **_named(caches, "past_")},
             {"hidden_states": self._hidden, "lengths": self._lengths, **_named(caches, "present_")},
         )
+        for filled in (embeds, self._past):  # the rows that are nobody's
+            self.device.stream.zero(filled.address, filled.buffer.nbytes)
         self._upload(self._hidden, float_format.encode(states))
         self._upload(self._past, cache.lengths)
         self._upload(scale, np.array(request.guidance_scale, np.float32))
@@ -177,7 +184,8 @@ class ImageLoop:
         self._embed()
         self._decode()
         # true lengths: what was padded in the prefill is overwritten
-        self.device.stream.copy(self._past.address, self._lengths.address, 16 * self._pictures)
+        nbytes = self._past.buffer.nbytes
+        self.device.stream.copy(self._past.address, self._lengths.address, nbytes)
         self._head()
         self._sample()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from janus_edge.engine import Engine
-from janus_edge.errors import EngineError
+from janus_edge.engine_manifest import LanguagePlan
+from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph, Port, signature
 from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.tensorrt import api
@@ -25,7 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
-#: The graphs of a step of painting, in order; it is captured, `language_model` in its last profile.
+#: Asked before a plan is opened, and with the failure after it could not be.
+MakeRoom = Callable[["Plan", BackendError | None], bool]
+
+#: The graphs of a step of painting, in order; it is captured, `language_model` for one new token.
 STEP_GRAPHS = (
     Graph.IMAGE_EMBEDDING, Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.GUIDED_SAMPLER,
 )  # fmt: skip
@@ -58,35 +62,73 @@ class Environment:
 class Plan:
     """One graph of an engine: its weights on the GPU, and a context per optimisation profile.
 
-    Opening checks the file's hash, then that the plan has the graph's inputs and outputs. Raises
-    EngineError, with the command that builds the engine again, or BackendError.
+    It is opened by :meth:`open`, which checks the file's hash, then that the plan has the graph's
+    inputs and outputs. ``entry`` is which of the language model's plans it is; ``make_room`` is called
+    before such a plan is opened, and again with the failure where there was no memory for it: it
+    returns whether opening should be tried (`language_plans.py`).
     """
 
-    def __init__(self, environment: Environment, graph: Graph) -> None:
-        self.environment, self.graph = environment, graph
+    def __init__(
+        self,
+        environment: Environment,
+        graph: Graph,
+        entry: LanguagePlan | None = None,
+        make_room: MakeRoom | None = None,
+    ) -> None:
+        self.environment, self.graph, self.entry = environment, graph, entry
         manifest = environment.folder.manifest
-        self.path = environment.folder.graph(graph)
+        self._file = entry.file if entry else manifest.graphs[graph.value].file
+        self.path = environment.folder.path / self._file
         self.signature = signature(graph, manifest.config)
         self.formats: dict[str, Format] = {
             port.name: format_of(port.dtype, manifest.recipe.float_type)
             for port in (*self.signature.inputs, *self.signature.outputs)
         }
-        self._engine: ICudaEngine | None = _deserialized(environment, self.path)
-        self._check_tensors(self._engine)
         #: Bytes of weights that are copied to the GPU in every run.
-        self.streamed_bytes = self._limit_weights(self._engine)
-        self._bounds = _bounds(self._engine, self.signature.inputs)
+        self.streamed_bytes = 0
+        self._make_room = make_room
+        self._engine: ICudaEngine | None = None
+        self._closed = False
+        self._bounds: list[dict[str, tuple[Shape, Shape]]] = []
         self._executions: dict[int, Execution] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its weights are on the GPU."""
+        return self._engine is not None
+
+    def open(self) -> ICudaEngine:
+        """The engine, opened unless it is open.
+
+        Raises EngineError, with the command that builds it again, or BackendError.
+        """
+        if self._closed:
+            raise BackendError(f"{self.path}: was closed; bind the graph again")
+        if self._engine is None:
+            environment = self.environment
+            environment.folder.file(self._file)  # its hash
+            engine = self._deserialized()
+            self._check_tensors(engine)
+            self.streamed_bytes = self._limit_weights(engine)
+            self._bounds = _bounds(engine, self.signature.inputs)
+            self._engine = engine
+            environment.device.note_memory()  # weights are TensorRT's own allocations
+        return self._engine
+
+    def release(self) -> None:
+        """Free the engine and its contexts, when the GPU has done with them, until it is needed."""
+        if self._engine is not None:
+            self.environment.device.stream.synchronize()
+            self._free()
 
     def close(self) -> None:
         """Free the engine and its contexts; what was bound to it cannot be called any more."""
-        for execution in self._executions.values():
-            execution.close()
-        self._executions.clear()
-        self._engine = None
+        self._closed = True
+        self._free()
 
     def largest(self, name: str, axis: int) -> int:
         """The largest size of an input's axis in any profile."""
+        self.open()
         return max(bounds[name][1][axis] for bounds in self._bounds)
 
     def launch(self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]) -> Launch:
@@ -94,8 +136,42 @@ class Plan:
 
         Raises EngineError for shapes that the engine was not built for.
         """
+        self.open()
         profile = self._profile({name: place.shape for name, place in inputs.items()})
-        return Launch(self._execution(profile), dict(inputs), dict(outputs))
+        self.execution(profile)  # fails here rather than in the first run
+        return Launch(self, profile, dict(inputs), dict(outputs))
+
+    def execution(self, profile: int) -> Execution:
+        """The context of an optimisation profile, made when it is first needed."""
+        engine = self.open()
+        if profile not in self._executions:
+            self._executions[profile] = Execution(
+                self, engine, profile, captured=self._is_step(profile)
+            )
+        return self._executions[profile]
+
+    def _is_step(self, profile: int) -> bool:
+        """Whether a step of painting runs in this profile: of the language model, one token's."""
+        if self.graph is not Graph.LANGUAGE_MODEL:
+            return self.graph in STEP_GRAPHS
+        return self._bounds[profile]["inputs_embeds"][1][1] == 1
+
+    def _free(self) -> None:
+        for execution in self._executions.values():
+            execution.close()
+        self._executions.clear()
+        self._engine = None
+
+    def _deserialized(self) -> ICudaEngine:
+        """The engine of the file; other plans may be closed for it."""
+        if self._make_room:
+            self._make_room(self, None)
+        try:
+            return _deserialized(self.environment, self.path)
+        except BackendError as failure:
+            if not (self._make_room and self._make_room(self, failure)):
+                raise
+        return _deserialized(self.environment, self.path)
 
     def _limit_weights(self, engine: ICudaEngine) -> int:
         """Set the budget of weight streaming that the engine was built with, if any."""
@@ -109,13 +185,6 @@ class Plan:
             raise self.environment.messages.run_error(tool, self.path, doing)
         _LOG.info("%s: %.0f MiB of weights are streamed", self.path, streamed / 2**20)
         return streamed
-
-    def _execution(self, profile: int) -> Execution:
-        assert self._engine is not None
-        if profile not in self._executions:
-            captured = self.graph in STEP_GRAPHS and profile == len(self._bounds) - 1
-            self._executions[profile] = Execution(self, self._engine, profile, captured=captured)
-        return self._executions[profile]
 
     def _profile(self, shapes: Mapping[str, Shape]) -> int:
         """The profile that takes these shapes; of several the last, which is the narrowest."""
@@ -163,6 +232,8 @@ class Plan:
             for given, dim in zip(shape, port.shape, strict=False)
             if given >= 0 and isinstance(dim, int)
         ]
+        if self.entry and "C" in port.shape:
+            fixed.append((shape[port.shape.index("C")], self.entry.capacity))
         if len(shape) != len(port.shape) or any(given != dim for given, dim in fixed):
             raise self._not_this_graph(f"{name} has the shape {list(shape)} and not {port}")
         if name.startswith("present_"):

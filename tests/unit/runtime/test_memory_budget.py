@@ -11,7 +11,6 @@ import pytest
 
 from janus_edge.bundle import Bundle
 from janus_edge.engine import Engine
-from janus_edge.engine_manifest import Profile, Range
 from janus_edge.errors import InputError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES
@@ -39,12 +38,12 @@ def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
 
 
 def engine(
-    stated: dict[Graph, int], profiles: tuple[Profile, ...] = (), target: str = "tensorrt"
+    stated: dict[Graph, int], capacities: tuple[int, ...] = (), target: str = "tensorrt"
 ) -> Engine:
     """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
     made = Engine.__new__(Engine)
     made.manifest = SimpleNamespace(  # type: ignore[assignment]
-        target=target, config=CONFIG, recipe=RECIPES["fp16"], profiles=profiles, files={"t": SimpleNamespace(size=7)},
+        target=target, config=CONFIG, recipe=RECIPES["fp16"], capacities=capacities, files={"t": SimpleNamespace(size=7)},
         text_embeddings=SimpleNamespace(file="t"),
         graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
         builds={
@@ -100,11 +99,8 @@ def test_everything_has_one_cache() -> None:
 
 
 def test_an_engine_says_its_scratch_and_capacity() -> None:
-    """The builder's word goes before the estimate; a profile's capacity before any other."""
-    profile = Profile(Range(1, 2, 4), Range(1, 8, 64), Range(192, 192, 192))
-    model = ModelBytes.of(
-        engine({graph: 5_000_000 + i for i, graph in enumerate(Graph)}, (profile,))
-    )
+    """The builder's word goes before the estimate; a plan's capacity before any other."""
+    model = ModelBytes.of(engine({graph: 5_000_000 + i for i, graph in enumerate(Graph)}, (192,)))
     assert model.scratch[Graph.VISION_ENCODER] == 5_000_000
     uses = planned(model)
     assert {budget.capacity for budget in uses.values()} == {192}
@@ -115,6 +111,18 @@ def test_an_engine_says_its_scratch_and_capacity() -> None:
     assert planned(model, capacity=192) == uses
     with pytest.raises(InputError, match="built for a capacity of 192, not 64"):
         budgets(model, capacity=64)
+
+
+def test_an_engine_of_several_plans() -> None:
+    """Painting has the smallest plan that takes a picture, answering one that takes an image and an
+    answer; beyond all plans, the largest."""
+    for capacities, painting, answering in (
+        ((128, 256), 128, 128), ((96, 512), 512, 96), ((16, 32), 32, 32),
+    ):  # fmt: skip
+        uses = planned(ModelBytes.of(engine({}, capacities)))
+        assert (uses["painting"].capacity, uses["answering"].capacity) == (painting, answering)
+    with pytest.raises(InputError, match="built for a capacity of 128 and 256, not 64"):
+        budgets(ModelBytes.of(engine({}, (128, 256))), capacity=64)
 
 
 def test_scratch_that_only_some_graphs_state() -> None:

@@ -90,7 +90,8 @@ def test_default() -> None:
     """Two rows per picture; a prefill may fill the cache, which is within the model's positions."""
     made = Profile.of(CONFIG, pictures=Range(1, 2, 4))
     assert made.rows == Range(1, 4, 8)
-    assert made.capacity == made.prefill.largest == min(MOST, 64 + 2 * CONFIG.image_tokens)
+    assert made.capacity == made.prefill.largest == 128  # 64 + 16 in whole blocks
+    assert made.chat == 0  # 64 + 2 * 16 are fewer
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from janus_edge.graphs import Graph
 from janus_edge.noise import gumbel_rows
 from janus_edge.runtime.cuda.stream import CudaGraph
 from janus_edge.runtime.image_decoding import ImageRequest, prefill, require_finite
+from janus_edge.runtime.kv_cache import planned_capacity
 from janus_edge.runtime.tensorrt.execution import Launch, Place
 from janus_edge.runtime.tensorrt.formats import FORMATS
 from janus_edge.runtime.tensorrt.plan import STEP_GRAPHS
@@ -112,6 +113,8 @@ class ImageLoop:
             },
             {"image_codes": self._codes},
         )
+        prompts = [len(row) for pair in request.prompts for row in pair]
+        language.capacity_for(planned_capacity(config.language, prompts, self._total - 1))
         cache, states = prefill(config, backend, request, self._total - 1)
         caches = backend.language_model().resident(cache)
         self._decode = language.launch(

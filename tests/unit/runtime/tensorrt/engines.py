@@ -13,7 +13,7 @@ import pytest
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
-from janus_edge.engine_manifest import GraphBuild, Profile, Range
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile, Range
 from janus_edge.engines.build import BuiltGraph, build_engine
 from janus_edge.engines.tensorrt import profiles
 from janus_edge.export.synthetic_tokenizer import build_tokenizer
@@ -40,6 +40,9 @@ class FakeTarget:
     profile: profiles.Profile = PROFILE
     versions: dict[str, str] = field(default_factory=lambda: {"tensorrt": "10.16.1"})
     real: bool = False
+    #: bytes of weights of each of the language model's plans; the file is as large
+    weights: int = 1000
+    padded: bool = True
     scratch: dict[str, int | list[int]] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
@@ -54,8 +57,26 @@ class FakeTarget:
         pass
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
+        ports, plans = signature(graph, self.config), []
+        several = {graph.value: self.profile}
+        if graph is Graph.LANGUAGE_MODEL:
+            several = self.profile.language_plans()
+        for name, profile in several.items():
+            self._write(bundle, graph, folder, name, profile)
+            plans.append(
+                LanguagePlan(
+                    name, f"graphs/{name}.plan", profile.plan_entries(), GraphBuild(1000, 4096, {})
+                )
+            )
+        entry = GraphEntry(plans[0].file, (), ports.inputs, ports.outputs)
+        told = tuple(plans) if graph is Graph.LANGUAGE_MODEL else ()
+        return BuiltGraph(entry, plans[0].build, told)
+
+    def _write(
+        self, bundle: Bundle, graph: Graph, folder: Path, name: str, profile: profiles.Profile
+    ) -> None:
         ports = signature(graph, self.config)
-        fixed = profiles.fixed_sizes(graph, self.profile)
+        fixed = profiles.fixed_sizes(graph, profile)
         float_type = bundle.manifest.recipe.float_type
         tensors = {
             port.name: {
@@ -70,18 +91,17 @@ class FakeTarget:
         }
         plan = {
             "graph": graph.value,
+            "name": name,
             "onnx": str(bundle.graph(graph)) if self.real else None,
             "tensors": tensors,
-            "profiles": profiles.optimization_profiles(graph, self.config, self.profile),
+            "profiles": profiles.optimization_profiles(graph, self.config, profile),
             "scratch": self.scratch.get(graph.value, 4096),
-            "weights": 1000,
+            "weights": self.weights if graph is Graph.LANGUAGE_MODEL else 1000,
             "streamable": 600 if self.options else 0,
         }
-        path = folder / "graphs" / f"{graph.value}.plan"
+        path = folder / "graphs" / f"{name}.plan"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan))
-        entry = GraphEntry(f"graphs/{graph.value}.plan", (), ports.inputs, ports.outputs)
-        return BuiltGraph(entry, GraphBuild(1000, 4096, {}))
+        path.write_text(json.dumps(plan).ljust(plan["weights"] if self.padded else 0))
 
 
 def counting_bundle(folder: Path, precision: str = "fp32") -> Bundle:

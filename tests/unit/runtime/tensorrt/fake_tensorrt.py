@@ -57,6 +57,8 @@ class Behaviour:
     #: what runs asked for, one entry each: graph, profile, shapes of the inputs
     runs: list[tuple[str, int, dict[str, tuple[int, ...]]]] = field(default_factory=list)
     contexts: int = 0
+    #: the plans that were opened, in order
+    opened: list[str] = field(default_factory=list)
     #: what was compiled, one entry each: graph, profile, shapes
     compiled: list[str] = field(default_factory=list)
 
@@ -138,13 +140,16 @@ def fake_module(
             plan = json.loads(bytes(memoryview(serialized)))
             if fails("deserialize", self):
                 return None
-            return module.ICudaEngine(self, plan)
+            weights = driver.reserve(plan["weights"])
+            if weights is None:
+                self._logger.log(severity.ERROR, "CUDA initialization failure: out of memory")
+                return None
+            does.opened.append(plan.get("name", plan["graph"]))
+            return module.ICudaEngine(self, plan, weights)
 
     class CudaEngine:
-        def __init__(self, runtime: Any, plan: dict[str, Any]) -> None:
+        def __init__(self, runtime: Any, plan: dict[str, Any], weights: int) -> None:
             self._runtime, self._plan, self._used = runtime, plan, False
-            weights = driver.reserve(plan["weights"])
-            assert weights is not None
             self._end = weakref.finalize(self, driver.memory.pop, weights)
             driver.admit(self, "engine")
             self._tensors = {
@@ -342,11 +347,12 @@ def fake_module(
                     assert self._addresses[name] == self._addresses[past], "not in place"
             addresses, scratch = dict(self._addresses), self._scratch
             kinds = {n: np.dtype(DTYPES[t["dtype"]]) for n, t in self._engine._tensors.items()}
+            inputs, profile, context = self._inputs(), self._profile, weakref.ref(self)
 
             def run() -> None:
-                does.runs.append(
-                    (plan["graph"], self._profile, {n: shapes[n] for n in self._inputs()})
-                )
+                if context() is None:
+                    raise LostError(700)  # its kernels and weights are gone
+                does.runs.append((plan["graph"], profile, {n: shapes[n] for n in inputs}))
                 places = [scratch]
                 arrays = {}
                 for name, shape in shapes.items():
@@ -359,7 +365,7 @@ def fake_module(
                     block = (ctypes.c_ubyte * nbytes).from_address(address)
                     arrays[name] = np.frombuffer(memoryview(block), kinds[name]).reshape(shape)
                 ctypes.memset(scratch[0], 0xEE, scratch[1])
-                _compute(plan, arrays, [*self._inputs()], functions or {})
+                _compute(plan, arrays, inputs, functions or {})
 
             driver.enqueue(stream_handle, run)
             return True

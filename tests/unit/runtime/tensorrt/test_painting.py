@@ -310,8 +310,8 @@ def test_what_the_engine_was_not_built_for(engine: Engine, machine: Machine) -> 
     runs = len(machine.behaviour.runs)
     with pytest.raises(CapacityError, match="built for a cache of 128 positions, and 192"):
         drawn(request([longest + 1], [0, 0]), backend)
-    # the prompts' own cache was small enough: no step was run on the pictures'
-    assert [graph for graph, *_ in machine.behaviour.runs[runs:]] == ["language_model"] * 2
+    # before the prefill, though the prompts' own cache is small enough
+    assert len(machine.behaviour.runs) == runs
     assert machine.driver.lost == 0
 
 

@@ -162,6 +162,11 @@ class EngineManifest(Manifest):
         """Those of the plans, the smallest first; empty where graphs take any."""
         return tuple(sorted({plan.capacity for plan in self.plans}))
 
+    @property
+    def split(self) -> bool:
+        """Whether prefill and decode are plans of their own."""
+        return len(self.plans) > len(self.capacities)
+
     def capacity_for(self, positions: int) -> int | None:
         """The smallest capacity of a plan that holds so many positions; None where there is none."""
         return next((one for one in self.capacities if one >= positions), None)

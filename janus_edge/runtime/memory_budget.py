@@ -57,7 +57,8 @@ class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
     ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacities`` are
-    those of an engine's plans, empty where any will do. ``cuda`` is whether CUDA runs it.
+    those of an engine's plans, empty where any will do. ``cuda`` is whether CUDA runs it, ``split``
+    whether the language model's prefill and decode are plans of their own, both with all weights.
     """
 
     config: JanusConfig
@@ -68,6 +69,7 @@ class ModelBytes:
     scratch: Mapping[Graph, int]
     capacities: tuple[int, ...] = ()
     cuda: bool = True
+    split: bool = False
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
@@ -75,7 +77,7 @@ class ModelBytes:
         manifest = bundle.manifest
         weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
         capacities: tuple[int, ...] = ()
-        scratch, cuda = {}, True
+        scratch, cuda, split = {}, True, False
         if isinstance(bundle, Engine):
             builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
             weights = {graph: build.weight_bytes for graph, build in builds.items()}
@@ -83,9 +85,12 @@ class ModelBytes:
             scratch = {graph: size for graph, size in stated.items() if size is not None}
             capacities = bundle.manifest.capacities
             cuda = bundle.manifest.target != "ort-cpu"
+            split = bundle.manifest.split
         table = manifest.files[manifest.text_embeddings.file].size
         floats, cached = manifest.recipe.bytes_per_float, manifest.recipe.bytes_per_cached
-        return cls(manifest.config, floats, cached, weights, table, scratch, capacities, cuda)
+        return cls(
+            manifest.config, floats, cached, weights, table, scratch, capacities, cuda, split
+        )
 
     @classmethod
     def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
@@ -166,10 +171,12 @@ def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
         )
         for graph in graphs
     )
+    again = f"weights of {Graph.LANGUAGE_MODEL.value} again (split)"
     return Budget(
         use, rows, capacity,
         (
             *(MemoryItem(f"weights of {graph.value}", model.weights[graph]) for graph in graphs),
+            *([MemoryItem(again, model.weights[Graph.LANGUAGE_MODEL])] if model.split else []),
             MemoryItem("KV cache", cache),
             MemoryItem("logits and noise", _logits(model, graphs, rows)),
             MemoryItem("scratch", scratch),

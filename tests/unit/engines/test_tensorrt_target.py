@@ -334,7 +334,8 @@ def test_rtx_builds_several_plans(tiny_bundle: Path, tmp_path: Path, split: int)
         assert plan.build.precisions["KV_CACHE_UPDATE FLOAT"] == 4
         assert plan.rows == (Range(4, 4, 4) if split else Range(1, 4, 4))
     assert len({plan.build.weight_bytes for plan in built.plans}) == 1
-    assert len({plan.build.device_weight_bytes for plan in built.plans}) == 1
+    loaded = [plan.build.device_weight_bytes or 0 for plan in built.plans]
+    assert 0 < max(loaded) < 1.01 * min(loaded)  # constants of the shapes differ
     scratch = [plan.build.workspace_bytes or 0 for plan in built.plans]
     assert scratch[0] < scratch[len(phases)]  # both with the prefill
     assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == sorted(

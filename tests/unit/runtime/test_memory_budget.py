@@ -38,12 +38,15 @@ def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
 
 
 def engine(
-    stated: dict[Graph, int], capacities: tuple[int, ...] = (), target: str = "tensorrt"
+    stated: dict[Graph, int],
+    capacities: tuple[int, ...] = (),
+    target: str = "tensorrt",
+    split: bool = False,
 ) -> Engine:
     """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
     made = Engine.__new__(Engine)
     made.manifest = SimpleNamespace(  # type: ignore[assignment]
-        target=target, config=CONFIG, recipe=RECIPES["fp16"], capacities=capacities, files={"t": SimpleNamespace(size=7)},
+        target=target, config=CONFIG, recipe=RECIPES["fp16"], capacities=capacities, split=split, files={"t": SimpleNamespace(size=7)},
         text_embeddings=SimpleNamespace(file="t"),
         graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
         builds={
@@ -123,6 +126,14 @@ def test_an_engine_of_several_plans() -> None:
         assert (uses["painting"].capacity, uses["answering"].capacity) == (painting, answering)
     with pytest.raises(InputError, match="built for a capacity of 128 and 256, not 64"):
         budgets(ModelBytes.of(engine({}, (128, 256))), capacity=64)
+
+
+def test_an_engine_that_is_split() -> None:
+    """Prefill and decode hold the language model's weights once each."""
+    whole, split = (planned(ModelBytes.of(engine({}, (128,), split=s))) for s in (False, True))
+    for use in USES:
+        again = {name: n for name, n in parts(split[use]).items() if name not in parts(whole[use])}
+        assert again == {"weights of language_model again (split)": 10}
 
 
 def test_scratch_that_only_some_graphs_state() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,21 @@ from tests.unit.runtime.tensorrt.engines import FakeTarget, Machine, install
 ONE = Range(1, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def engine(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+PLANS = {
+    "one plan": {"capacity": 256},
+    "two plans": {"capacity": 64, "chat": 256},
+    "split plans": {"capacity": 64, "chat": 256, "split": True},
+}
+
+
+@pytest.fixture(scope="module", params=[*PLANS])
+def engine(
+    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
     """``tiny_bundle`` as plans that run its own graphs."""
     bundle = Bundle.open(tiny_bundle)
     profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE)
+    profile = replace(profile, **PLANS[request.param])  # type: ignore[arg-type]
     target = FakeTarget(bundle.manifest.config, profile=profile, real=True)
     out = tmp_path_factory.mktemp("engine") / "tiny"
     return build_engine(bundle, target, out).engine.path

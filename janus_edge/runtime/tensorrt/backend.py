@@ -16,13 +16,14 @@ from janus_edge.runtime.cuda.bandwidth import copy_bandwidth
 from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.image_decoding import ImageRequest
 from janus_edge.runtime.tensorrt import api
+from janus_edge.runtime.tensorrt.environment import Environment
 from janus_edge.runtime.tensorrt.formats import format_of
 from janus_edge.runtime.tensorrt.image_loop import ImageLoop
 from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
 from janus_edge.runtime.tensorrt.language_plans import LanguagePlans
 from janus_edge.runtime.tensorrt.language_session import LanguageModelSession
 from janus_edge.runtime.tensorrt.messages import Messages
-from janus_edge.runtime.tensorrt.plan import Environment, Plan
+from janus_edge.runtime.tensorrt.plan import Plan
 from janus_edge.runtime.tensorrt.scratch import Scratch
 from janus_edge.runtime.tensorrt.session import TensorRTSession
 

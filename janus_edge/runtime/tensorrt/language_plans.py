@@ -14,10 +14,15 @@ from collections.abc import Mapping
 from janus_edge.engine_manifest import LanguagePlan
 from janus_edge.errors import BackendError, CapacityError, EngineError
 from janus_edge.graphs import Graph
+from janus_edge.runtime.tensorrt.environment import Environment
 from janus_edge.runtime.tensorrt.execution import Launch, Place
-from janus_edge.runtime.tensorrt.plan import Environment, Plan
+from janus_edge.runtime.tensorrt.plan import Plan
 
 _LOG = logging.getLogger(__name__)
+
+#: Of all memory, one part in so many stays free beside a second plan: for caches, scratch memory and,
+#: where the GPU shares the host's memory, the system.
+_RESERVE = 10
 
 
 class LanguagePlans:
@@ -83,15 +88,16 @@ class LanguagePlans:
     def _make_room(self, wanted: Plan, failure: BackendError | None) -> bool:
         """Close the other plans where the memory does not take ``wanted`` as well.
 
-        A plan's file is about as large as its weights. Where the driver says that there is room and
-        TensorRT finds none, the others are closed, too; False where there is nothing to close.
+        A plan's file is about as large as its weights, and some memory is left for what else is needed.
+        Where the driver says that there is room and TensorRT finds none, the others are closed, too;
+        False where there is nothing to close.
         """
         others = [plan for plan in self._plans.values() if plan.is_open and plan is not wanted]
         device = self.environment.device
         if not others or device.driver.lost:
             return False
-        free, size = device.memory()[0], wanted.path.stat().st_size
-        if failure is None and size <= free:
+        (free, total), size = device.memory(), wanted.path.stat().st_size
+        if failure is None and size + total // _RESERVE <= free:
             return False
         _LOG.warning(
             "%s takes about %.0f MiB of the GPU's memory, and %.0f MiB are free: closing %s, which is "

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from janus_edge.engine import Engine
 from janus_edge.engine_manifest import LanguagePlan
 from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph, Port, signature
-from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.tensorrt import api
+from janus_edge.runtime.tensorrt.environment import Environment
 from janus_edge.runtime.tensorrt.execution import Execution, Launch, Place
 from janus_edge.runtime.tensorrt.formats import Format, format_of
-from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
-from janus_edge.runtime.tensorrt.messages import Messages
-from janus_edge.runtime.tensorrt.objects import ICudaEngine, Runtime
+from janus_edge.runtime.tensorrt.objects import ICudaEngine
 from janus_edge.runtime.tensorrt.plan_pages import mapped
-from janus_edge.runtime.tensorrt.scratch import Scratch
 from janus_edge.weight_streaming import budget
 
 _LOG = logging.getLogger(__name__)
@@ -33,30 +28,6 @@ MakeRoom = Callable[["Plan", BackendError | None], bool]
 STEP_GRAPHS = (
     Graph.IMAGE_EMBEDDING, Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.GUIDED_SAMPLER,
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Environment:
-    """What the plans of one engine folder share."""
-
-    folder: Engine
-    tensorrt: api.TensorRT
-    runtime: Runtime | None  # None once closed
-    logger: object  # lives as long as the runtime
-    messages: Messages
-    device: Device
-    scratch: Scratch
-    kernels: KernelCache
-
-    def close(self) -> None:
-        """Free TensorRT's runtime, then the GPU; every plan must have been closed before.
-
-        The runtime and what it compiled live in the GPU's context, so they go first. Whatever still
-        holds a plan holds this, too: they are given up here and not left to the last holder.
-        """
-        self.kernels.close()
-        self.runtime = None
-        self.device.close()
 
 
 class Plan:

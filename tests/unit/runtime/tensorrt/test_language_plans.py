@@ -235,6 +235,18 @@ def test_memory_for_all(two: Engine, machine: Machine, caplog: pytest.LogCapture
     assert sum(name.startswith("language_model") for name in machine.behaviour.opened) == 2
 
 
+@pytest.mark.parametrize(("total", "open_at_once"), [(44 << 20, 1), (48 << 20, 2)])
+def test_memory_that_stays_free(
+    two: Engine, monkeypatch: pytest.MonkeyPatch, total: int, open_at_once: int
+) -> None:
+    """A tenth is left beside a second plan: weights alone would fit twice."""
+    machine = install(monkeypatch, FakeDriver(total=total))
+    backend = TensorRTBackend(two)
+    for lengths in ([7], [70]):
+        drawn(request(lengths, [0]), backend)
+    assert language_models(machine) == open_at_once
+
+
 def test_memory_that_tensorrt_does_not_find(
     tmp_path: Path, small: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,6 @@ one with the capacity that painting needs, one for chat, and each may be split i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from janus_edge import engine_manifest
 from janus_edge.config import JanusConfig
@@ -37,7 +36,7 @@ class Profile:
 
     ``chat`` is the capacity of a second plan of the language model, 0 for none. ``split`` makes two
     plans of each, for prefill and decode, and their rows one number: the runtime fills up what is
-    missing. ``phase`` is what one plan is for (:meth:`language_plans`).
+    missing. ``phase`` is what one plan is for: both, prefill or decode (:meth:`language_plans`).
     """
 
     rows: Range
@@ -48,7 +47,7 @@ class Profile:
     window: Range | None = None
     chat: int = 0
     split: bool = False
-    phase: Literal["both", "prefill", "decode"] = "both"
+    phase: str = "both"
 
     @classmethod
     def of(

@@ -168,7 +168,7 @@ class EngineManifest(Manifest):
         return len(self.plans) > len(self.capacities)
 
     def capacity_for(self, positions: int) -> int | None:
-        """The smallest capacity of a plan that holds so many positions; None where there is none."""
+        """The smallest capacity of a plan that holds ``positions``; None if no plan does."""
         return next((one for one in self.capacities if one >= positions), None)
 
     def _check_plans(self) -> None:

@@ -4,8 +4,8 @@ A budget holds the weights of the graphs that a use opens, the KV cache, logits 
 memory, and CUDA's context. Scratch is the builder's word where an engine has it, else an estimate
 (`scratch_bytes`); the context is an estimate (`CUDA_CONTEXT`). The text embeddings are not part of it:
 they are mapped from their file, and the system may drop their pages. Neither is the page cache that a
-plan's file takes while it is opened, which Linux gives up when memory is short: it is told beside the
-total (`Budget.page_cache`). What the system needs is an allowance, not a measurement (`system_bytes`).
+plan's file takes while it is opened, which Linux gives up when memory is short: it is shown beside
+the total (`Budget.page_cache`). What the system needs is an allowance, not a measurement (`system_bytes`).
 """
 
 from __future__ import annotations

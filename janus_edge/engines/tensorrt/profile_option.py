@@ -35,7 +35,7 @@ def parse_profile(text: str, config: JanusConfig) -> Profile:
     """The profile that ``text`` asks for, checked against the model; '' asks for the defaults.
 
     The pictures that are painted at a time follow from the rows, and images are read one by one, so
-    that these words tell everything. Raises InputError for words that are no profile, and for sizes
+    that these words say everything. Raises InputError for words that are not a profile, and for sizes
     that the model does not take.
     """
     asked = _parts(text)

@@ -15,7 +15,8 @@ from janus_edge.runtime.tensorrt.formats import Format
 class DeviceCache:
     """Keys or values of one layer, [B, heads, C, D], with the plan's capacity C.
 
-    There are ``least_rows`` at least, those that the plan takes, of which the last may be nobody's.
+    There are at least ``least_rows``, as many as the plan takes; rows beyond those of a request are
+    padding.
     Zero where nothing was written: what is behind a row's length is not attended, but a weight of
     zero times rubbish that is not a number would be none either.
     """

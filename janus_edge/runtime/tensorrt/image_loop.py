@@ -85,7 +85,7 @@ class ImageLoop:
             return Place(self.device.allocate(size, what), shape)
 
         rows, hidden = 2 * self._pictures, config.language.hidden_size
-        held = max(rows, language.least_rows)  # in the language model; the last may be nobody's
+        held = max(rows, language.least_rows)  # in the language model; the rest is padding
         codebook = config.vq.codebook_size
         self.logits = place("logits", (rows, codebook), "float")
         self.noise = place("noise", (self._pictures, codebook), "float32")
@@ -121,7 +121,7 @@ class ImageLoop:
             {"inputs_embeds": embeds, "past_lengths": self._past, **_named(caches, "past_")},
             {"hidden_states": self._hidden, "lengths": self._lengths, **_named(caches, "present_")},
         )
-        for filled in (embeds, self._past):  # the rows that are nobody's
+        for filled in (embeds, self._past):  # the padding rows too
             self.device.stream.zero(filled.address, filled.buffer.nbytes)
         self._upload(self._hidden, float_format.encode(states))
         self._upload(self._past, cache.lengths)

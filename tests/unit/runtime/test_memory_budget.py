@@ -156,7 +156,7 @@ def test_scratch_grows(graph: Graph) -> None:
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3", "ort-cuda"])
 def test_what_cuda_takes(target: str) -> None:
-    """Its context counts; the page cache of the largest file does not, and is told beside it."""
+    """Its context counts; the page cache of the largest file does not, and is shown beside it."""
     stated = dict.fromkeys(Graph, 100)
     cuda, cpu = (planned(ModelBytes.of(engine(stated, (), t))) for t in (target, "ort-cpu"))
     for use in USES:

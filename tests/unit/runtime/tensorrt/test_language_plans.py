@@ -31,7 +31,7 @@ STEPS, LM, H = CONFIG.image_tokens, CONFIG.language, CONFIG.language.hidden_size
 PAINTING, CHAT = 64, 768
 TWO = replace(PROFILE, prefill=Range(1, 16, 100), capacity=PAINTING, chat=CHAT)
 SPLIT = replace(TWO, rows=Range(1, 8, 8), split=True)
-#: The weights of one plan, and a GPU that has them once besides all the rest.
+#: The weights of one plan, and a GPU that has room for them once.
 WEIGHTS, MEMORY = 20 << 20, 32 << 20
 
 
@@ -251,7 +251,7 @@ def test_memory_that_tensorrt_does_not_find(
     tmp_path: Path, small: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file that is smaller than what its weights take: the others are closed once TensorRT says
-    that there is no memory. A plan for which there is none at all fails as ever."""
+    that there is no memory. A plan that does not fit alone fails as before."""
     engine = counting_engine(tmp_path, profile=TWO, weights=WEIGHTS, padded=False)
     backend = TensorRTBackend(engine)
     for lengths in ([7], [70]):
@@ -268,7 +268,7 @@ def test_memory_that_tensorrt_does_not_find(
 
 
 def test_a_driver_that_is_lost(two: Engine, small: Machine) -> None:
-    """No plan is closed for another, and the error that lasts is told."""
+    """No plan is closed for another, and the error that lasts is reported."""
     backend = TensorRTBackend(two)
     drawn(request([7], [0]), backend)
     small.driver.fail("cuStreamSynchronize", 719)
@@ -329,7 +329,7 @@ def test_split_plans_in_pieces(split: Engine, machine: Machine) -> None:
 
 
 def test_more_rows_than_split_plans_take(split: Engine, machine: Machine) -> None:
-    """Told with what was asked for."""
+    """The error names what the plans take and what was asked for."""
     backend = TensorRTBackend(split)
     with pytest.raises(EngineError, match=r"inputs_embeds of \[8, 1, 6\] to .*, found \[9, 3, 6\]"):
         LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).prefill(

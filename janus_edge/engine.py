@@ -1,7 +1,8 @@
 """An engine: a bundle's model built for one target, in a folder that runs in a bundle's place.
 
-    manifest.json               a bundle's, and: bundle, target, versions, profiles, passes per graph
-    graphs/*                    lowered graphs with their weights, or a builder's serialised plans
+    manifest.json               a bundle's, and: bundle, target, versions, plans, passes per graph
+    graphs/*                    lowered graphs with their weights, or a builder's serialised plans, of
+                                which the language model may have several
     tokenizer.json
     text_embeddings.bin         as in a bundle: running needs nothing of the bundle itself
 
@@ -10,15 +11,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from janus_edge.bundle import Bundle
-from janus_edge.engine_manifest import EngineManifest, profile_option
+from janus_edge.bundle import MANIFEST, Bundle
+from janus_edge.engine_manifest import ENGINE, ENGINE_SCHEMA_VERSION, EngineManifest
+from janus_edge.engine_profile import profile_option
 from janus_edge.errors import EngineError
 from janus_edge.manifest import Manifest
+
+if TYPE_CHECKING:
+    from typing import Self
 
 #: Targets that are told which GPUs to build for; others build for the machine's own.
 AHEAD_OF_TIME = ("tensorrt-rtx",)
@@ -34,18 +40,29 @@ class Engine(Bundle):
 
     manifest: EngineManifest
 
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Self:
+        """As :meth:`Bundle.open`; an engine of an older schema is refused with what builds it again."""
+        _refuse_older(Path(path))
+        return super().open(path, verify=verify)
+
     @property
     def rebuild_command(self) -> str:
         """The command line that builds this engine again, in its place."""
         return self.rebuild_command_for(self.manifest.compute_capability)
 
-    def rebuild_command_for(self, compute_capability: str | None, target: str = "") -> str:
-        """As :attr:`rebuild_command`, for a GPU of another compute capability ('8.9') or a ``target``."""
+    def rebuild_command_for(
+        self, compute_capability: str | None, target: str = "", positions: int = 0
+    ) -> str:
+        """As :attr:`rebuild_command`, for a GPU of another compute capability ('8.9') or a ``target``.
+
+        The new engine has a cache of ``positions`` if this one's are smaller.
+        """
         built = self.manifest
         target = target or built.target
         words = ["janus-edge", "build", built.bundle.path, str(self.path), "--target", target]
-        if built.profiles:
-            words += ["--profile", profile_option(built.profiles)]
+        if built.plans:
+            words += ["--profile", profile_option(built.plans, positions)]
         for option, value in built.options.items():
             if option in REMOVED_OPTIONS:
                 continue
@@ -81,6 +98,29 @@ def open_bundle_or_engine(path: str | Path, *, verify: bool = True) -> Bundle:
     Raises EngineError for an engine, BundleError for anything else that is not whole.
     """
     return (Engine if Engine.is_at(path) else Bundle).open(path, verify=verify)
+
+
+def _refuse_older(folder: Path) -> None:
+    """Raise EngineError for an engine that an older janus-edge wrote, with the command for a new one.
+
+    Its sizes are not in the command: what they are called may have changed with the schema.
+    """
+    try:
+        data = json.loads((folder / MANIFEST).read_text("utf-8"))
+        version, target, bundle = data["schema_version"], data["target"], data["bundle"]["path"]
+        capability = str(data["compute_capability"] or "").replace(",", " ").split()
+        kind = data["kind"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return  # `Bundle.open` says what is wrong with it
+    if kind != ENGINE.name or type(version) is not int or not 0 < version < ENGINE_SCHEMA_VERSION:
+        return
+    words = ["janus-edge", "build", str(bundle), str(folder), "--target", str(target)]
+    if target in AHEAD_OF_TIME:
+        words += [word for one in capability for word in ("--compute-capability", one)]
+    raise EngineError(
+        f"{folder}: was built by an older janus-edge (schema version {version}, this one reads "
+        f"{ENGINE_SCHEMA_VERSION}); build it again with  {shlex.join([*words, '--force'])}"
+    )
 
 
 def _minor(version: str) -> tuple[str, ...]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph, Signature, engine_signature
-from janus_edge.manifest import Kind, Manifest
+from janus_edge.manifest import Kind, Manifest, check_relative
 
 #: Rises when a manifest written by this version cannot be read by an older one.
-ENGINE_SCHEMA_VERSION = 1
+ENGINE_SCHEMA_VERSION = 2
 
 ENGINE = Kind("engine", "an", "build", "built", ENGINE_SCHEMA_VERSION, EngineError, EngineError)
 
@@ -53,20 +52,6 @@ class Profile:
     capacity: Range
 
 
-def profile_option(profiles: Sequence[Profile]) -> str:
-    """What `janus-edge build --profile` is to be given for engines of these ``profiles``.
-
-    The first one is the prefill's, the last the decoding's, and one in between a window's; where
-    smallest sizes are above 1 they are not told.
-    """
-    prefill, *between = profiles[:-1] or profiles
-    sizes = {"rows": prefill.rows, "prefill": prefill.new_tokens}
-    for window in between:
-        sizes["window"] = window.new_tokens
-    words = [f"{name}={size.typical}:{size.largest}" for name, size in sizes.items()]
-    return ",".join([*words, f"capacity={prefill.capacity.largest}"])
-
-
 @dataclass(frozen=True, slots=True)
 class PassReport:
     """How many places a lowering pass rewrote, and why it left others ('node: reason')."""
@@ -105,6 +90,39 @@ class GraphBuild:
                 raise ValueError(f"{name} must not be negative")
 
 
+@dataclass(frozen=True, slots=True)
+class LanguagePlan:
+    """One of the files that `language_model` was built into, for a cache of ``capacity`` positions.
+
+    ``profiles`` are its optimisation profiles in their order: prefill, window if any, decode; of
+    plans that are split it has the prefill's (and window's), or decode's alone. All plans hold the
+    same weights.
+    """
+
+    name: str
+    file: str
+    profiles: tuple[Profile, ...]
+    build: GraphBuild
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise ValueError(f"{self.name!r} is not a plan's name")
+        if len({profile.capacity for profile in self.profiles}) != 1:
+            raise ValueError("the profiles of a plan must have one capacity")
+        if len({profile.rows for profile in self.profiles}) != 1:
+            raise ValueError("the profiles of a plan must have the same rows")
+
+    @property
+    def capacity(self) -> int:
+        """C."""
+        return self.profiles[0].capacity.largest
+
+    @property
+    def rows(self) -> Range:
+        """B; one number where the plan takes no others."""
+        return self.profiles[0].rows
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineManifest(Manifest):
     """Everything that a reader of an engine needs to know before opening a graph.
@@ -112,9 +130,11 @@ class EngineManifest(Manifest):
     ``tools`` are the versions that it was built with and ``graphs`` the files of the target, with
     the inputs and outputs of `graphs.engine_signature`; ``parity`` is empty, since a bundle's figures are of
     other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
-    CPU, and names several, separated by commas, where an engine fits several GPUs. ``profiles`` are
-    empty for a target whose graphs take any shape. ``options`` are what else the engine was asked to
-    be, by the names of the command line's options without hyphens in front ('prepack').
+    CPU, and names several, separated by commas, where an engine fits several GPUs. ``plans`` are those
+    of the language model, the smallest capacity first; they are empty for a target whose graphs take
+    any shape. The first one's file and build are those of the graph `language_model`. ``options`` are
+    what else the engine was asked to be, by the names of the command line's options without hyphens in
+    front ('prepack').
     """
 
     KIND: ClassVar[Kind] = ENGINE
@@ -124,7 +144,7 @@ class EngineManifest(Manifest):
     bundle: BuiltFrom
     target: str
     compute_capability: str | None
-    profiles: tuple[Profile, ...]
+    plans: tuple[LanguagePlan, ...]
     builds: dict[str, GraphBuild]
     build_seconds: float
     options: dict[str, str] = field(default_factory=dict)
@@ -137,7 +157,43 @@ class EngineManifest(Manifest):
             raise ValueError("'builds' must tell of every graph, and of no other")
         if not (math.isfinite(self.build_seconds) and self.build_seconds >= 0):
             raise ValueError(f"build_seconds must be finite and not negative: {self.build_seconds}")
+        self._check_plans()
 
     def ports_of(self, graph: Graph) -> Signature:
         """The inputs and outputs that ``graph`` must have in an engine of this target."""
         return engine_signature(graph, self.config, self.target, self.recipe.cache)
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """Those of all plans, in order."""
+        return tuple(profile for plan in self.plans for profile in plan.profiles)
+
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """Those of the plans, the smallest first; empty where graphs take any."""
+        return tuple(sorted({plan.capacity for plan in self.plans}))
+
+    @property
+    def split(self) -> bool:
+        """Whether prefill and decode are plans of their own."""
+        return len(self.plans) > len(self.capacities)
+
+    def capacity_for(self, positions: int) -> int | None:
+        """The smallest capacity of a plan that holds ``positions``; None if no plan does."""
+        return next((one for one in self.capacities if one >= positions), None)
+
+    def _check_plans(self) -> None:
+        for plan in self.plans:
+            check_relative(plan.file)
+            if self.files and plan.file not in self.files:
+                raise ValueError(f"{plan.file!r} is used but not listed under 'files'")
+        if len({plan.name for plan in self.plans}) != len(self.plans):
+            raise ValueError("two plans have one name")
+        found = [plan.capacity for plan in self.plans]
+        if found != sorted(found):
+            raise ValueError("the plans' capacities must rise")
+        if len({plan.rows for plan in self.plans}) > 1:
+            raise ValueError("all plans must have the same rows")
+        first = self.graphs[Graph.LANGUAGE_MODEL.value].file
+        if self.plans and self.plans[0].file != first:
+            raise ValueError(f"the first plan must be {first!r}, the file of language_model")

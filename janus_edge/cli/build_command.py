@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("out", type=click.Path())
 @click.option("--target", metavar="NAME", help=f"What to build for: {', '.join(TARGET_NAMES)}.")
 @click.option("--profile", default="", metavar="SIZES",
-              help="TensorRT: the sizes to build for, as rows=8,prefill=640,capacity=1216.")  # fmt: skip
+              help="TensorRT: the sizes to build for, as rows=8,prefill=640,capacity=640,chat=1216.")  # fmt: skip
 @click.option("--compute-capability", "capabilities", multiple=True, metavar="X.Y",
               help="tensorrt-rtx: a GPU to build for; may be given several times.  "
               "[8.0, 8.6, 8.9, 12.0]")  # fmt: skip
@@ -54,9 +54,14 @@ def build(
 
     A plan of TensorRT takes up to as many ROWS of the language model at a time (a picture being
     painted takes two), as many new tokens in a PREFILL (longer prompts run in pieces), and a cache of
-    just as many positions as its CAPACITY; rows=2:8 takes up to 8 and is tuned for 2. Left out, it
-    takes 2 rows, and a prompt with an image and as much again. For parallel decoding, WINDOW=16 adds
-    kernels for up to 16 codes of each picture at a time.
+    just as many positions as its CAPACITY; rows=2:8 takes up to 8 and is tuned for 2. For parallel
+    decoding, WINDOW=16 adds kernels for up to 16 codes of each picture at a time.
+
+    Attention costs by capacity, so the language model gets two plans unless CAPACITY says otherwise:
+    one for a picture with a prompt of 64 tokens, and one of CHAT positions for an image, a question and
+    an answer, and for longer prompts (chat=0 leaves it out). Each is opened when it is first needed.
+    SPLIT=1 builds each as two, for prefill and decode, with all ROWS at a time; both are then needed.
+    Every plan holds all weights, on the disk and in memory while it is open.
 
     Engines are kept in a cache, $JANUS_EDGE_CACHE or else ~/.cache/janus-edge, from which building
     the same again takes the time of checking its hashes. It may be removed at any time. To dump
@@ -99,15 +104,27 @@ def build(
 
 
 def _show(engine: Engine) -> None:
-    from janus_edge.cli.bundle_commands import passes_line
+    from janus_edge.cli.bundle_commands import passes_line, plan_lines
     from janus_edge.graphs import Graph
 
-    rows = []
+    plans, rows = engine.manifest.plans, []
     for graph in Graph:
         build = engine.manifest.builds[graph.value]
-        scratch, done = build.workspace_bytes, passes_line(build)
-        rows.append(
-            (graph.value, size(engine.graph_bytes(graph)), "" if scratch is None else size(scratch),
-             done or ("as in the bundle" if scratch is None else ""))
-        )  # fmt: skip
+        named = [(graph.value, engine.graph_bytes(graph), build)]
+        if graph is Graph.LANGUAGE_MODEL and plans:
+            files = engine.manifest.files
+            named = [(plan.name, files[plan.file].size, plan.build) for plan in plans]
+        for name, nbytes, one in named:
+            scratch, done = one.workspace_bytes, passes_line(one)
+            rows.append(
+                (name, size(nbytes), "" if scratch is None else size(scratch),
+                 done or ("as in the bundle" if scratch is None else ""))
+            )  # fmt: skip
     print_table("", ["graph", "size>", "scratch memory>", "rewritten"], rows)
+    for line in plan_lines(engine.manifest):
+        click.echo(line)
+    if len(plans) > 1:
+        click.echo(
+            f"{Graph.LANGUAGE_MODEL.value} has {len(plans)} plans, and each holds all of its weights: "
+            "one is opened when it is first needed, and closed where memory is short for another"
+        )

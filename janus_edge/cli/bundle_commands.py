@@ -13,7 +13,7 @@ from janus_edge.errors import InputError
 
 if TYPE_CHECKING:
     from janus_edge.bundle import Bundle
-    from janus_edge.engine_manifest import EngineManifest, GraphBuild, Profile
+    from janus_edge.engine_manifest import EngineManifest, GraphBuild, Range
     from janus_edge.graphs import Port
 
 
@@ -124,16 +124,25 @@ def _engine_rows(manifest: EngineManifest) -> list[tuple[str, str]]:
         ("engine for", manifest.target + (f", compute capability {device}" if device else "")),
         ("built from", f"{manifest.bundle.path} (digest {manifest.bundle.digest[:16]})"),
         ("built in", f"{manifest.build_seconds:.1f} s"),
-        *(("profile", _profile_line(profile)) for profile in manifest.profiles),
+        *(("plan", line) for line in plan_lines(manifest)),
         *((option.replace("-", " "), value or "yes") for option, value in manifest.options.items()),
     ]
 
 
-def _profile_line(profile: Profile) -> str:
-    ranges = (
-        ("rows", profile.rows), ("new tokens", profile.new_tokens), ("capacity", profile.capacity),
-    )  # fmt: skip
-    return ", ".join(f"{what} {r.smallest} to {r.largest} ({r.typical})" for what, r in ranges)
+def plan_lines(manifest: EngineManifest) -> list[str]:
+    """The plans of the language model, each with its capacity and sizes."""
+    return [
+        f"{plan.name}: capacity {plan.capacity}, rows {_range(plan.rows)}, new tokens "
+        + "; ".join(_range(profile.new_tokens) for profile in plan.profiles)
+        for plan in manifest.plans
+    ]
+
+
+def _range(sizes: Range) -> str:
+    """``1 to 8 (2)``: from, to and what it is tuned for; one number alone."""
+    if sizes.smallest == sizes.largest:
+        return str(sizes.largest)
+    return f"{sizes.smallest} to {sizes.largest} ({sizes.typical})"
 
 
 def _print_graphs(bundle: Bundle) -> None:
@@ -153,6 +162,10 @@ def _print_graphs(bundle: Bundle) -> None:
         for side, ports in (("in", entry.inputs), ("out", entry.outputs)):
             for line in _summary(ports):
                 click.echo(f"  {side:<3}  {line}")
+        if isinstance(bundle, Engine) and graph is Graph.LANGUAGE_MODEL:
+            for plan in bundle.manifest.plans[1:]:
+                nbytes = bundle.manifest.files[plan.file].size
+                click.echo(f"  and  {plan.name}  {size(nbytes)}   {_build_line(plan.build)}")
 
 
 def _build_line(build: GraphBuild) -> str:

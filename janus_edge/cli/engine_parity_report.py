@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from janus_edge.errors import DependencyError, InputError, ParityError
 if TYPE_CHECKING:
     from janus_edge.bundle import Bundle
     from janus_edge.engine import Engine
+    from janus_edge.engine_manifest import LanguagePlan
     from janus_edge.engines.polygraphy_parity import BadValue, GraphParity, Runners
     from janus_edge.graphs import Graph
 
@@ -79,45 +81,67 @@ def _check(bundle: Bundle, engine: Engine) -> None:
 def _compared(
     runners: Runners, bundle: Bundle, engine: Engine, graph: Graph, seed: int
 ) -> GraphParity:
-    """All profiles of a plan, each with calls that it takes."""
+    """All profiles of a graph's plans, each with calls that it takes."""
     from janus_edge.engines.polygraphy_parity import GraphParity, compare_plan
 
     outputs: dict[str, Any] = {}
-    for profile, new in _profiles(engine, graph):
-        feeds = _feeds(bundle, engine, graph, new, seed)
+    for part in _parts(engine, graph):
+        feeds = _feeds(bundle, graph, part, seed)
         parity = compare_plan(
-            runners, engine.graph(graph), bundle.graph(graph), feeds,
-            bundle.manifest.recipe.float_type, profile=profile,
+            runners, engine.file(part.file), bundle.graph(graph), feeds,
+            bundle.manifest.recipe.float_type, profile=part.profile,
         )  # fmt: skip
-        name = _profile_name(engine, graph, profile)
-        outputs |= {f"{name} {n}".strip(): d for n, d in parity.outputs.items()}
+        outputs |= {f"{part.name} {n}".strip(): d for n, d in parity.outputs.items()}
     return GraphParity(outputs)
 
 
-def _profiles(engine: Engine, graph: Graph) -> list[tuple[int, int]]:
-    """Numbers of a plan's profiles, and the new tokens to compare each with."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A profile of a plan: what to call it, and the call to compare it with."""
+
+    name: str
+    file: str
+    profile: int
+    new: int
+    capacity: int
+    pictures: int
+
+
+def _parts(engine: Engine, graph: Graph) -> list[_Part]:
+    """The profiles of all plans of a graph; of the language model prefill, window if any, decode.
+
+    Those of a second capacity bear it in their names.
+    """
+    manifest = engine.manifest
     if graph.value != "language_model":
-        return [(0, 1)]
-    prefill, *others = (profile.new_tokens for profile in engine.manifest.profiles)
-    new = [min(_PREFILL, prefill.largest), *(tokens.typical for tokens in others)]
-    return [*enumerate(new)]
+        return [_Part("", manifest.graphs[graph.value].file, 0, 1, 1, 1)]
+    found = []
+    for plan in manifest.plans:
+        suffix = "" if plan.capacity == manifest.capacities[0] else f" {plan.capacity}"
+        pictures = max(1, plan.rows.smallest // 2)
+        for number, profile in enumerate(plan.profiles):
+            name = _profile_name(plan, number)
+            new = profile.new_tokens
+            size = min(_PREFILL, new.largest) if name == "prefill" else new.typical
+            found.append(_Part(name + suffix, plan.file, number, size, plan.capacity, pictures))
+    return found
 
 
-def _profile_name(engine: Engine, graph: Graph, profile: int) -> str:
-    """Prefill first, decode last, a window between them."""
-    if graph.value != "language_model":
-        return ""
-    last = len(engine.manifest.profiles) - 1
-    return {0: "prefill", last: "decode"}.get(profile, "window")
+def _profile_name(plan: LanguagePlan, number: int) -> str:
+    """Prefill first, decode last and for one token, a window between them."""
+    last = number == len(plan.profiles) - 1
+    if last and plan.profiles[number].new_tokens.largest == 1:
+        return "decode"
+    return "prefill" if number == 0 else "window"
 
 
-def _feeds(bundle: Bundle, engine: Engine, graph: Graph, new: int, seed: int) -> Any:
+def _feeds(bundle: Bundle, graph: Graph, part: _Part, seed: int) -> Any:
     from janus_edge.engines.parity_feeds import seeded_feeds
 
     manifest = bundle.manifest
     return seeded_feeds(
-        graph, manifest.config, manifest.recipe.float_type, seed=seed, new_tokens=(new,),
-        capacity=engine.manifest.profiles[0].capacity.largest,
+        graph, manifest.config, manifest.recipe.float_type, seed=seed, new_tokens=(part.new,),
+        capacity=part.capacity, pictures=part.pictures,
     )  # fmt: skip
 
 
@@ -131,7 +155,7 @@ def _culprit(
 
     made = target(engine.manifest.target, bundle.manifest.config)
     assert isinstance(made, TensorRTTarget)  # `_check` refuses the others
-    (feed,) = _feeds(bundle, engine, graph, _profiles(engine, graph)[0][1], seed)
+    (feed,) = _feeds(bundle, graph, _parts(engine, graph)[0], seed)
     float_type = bundle.manifest.recipe.float_type
     with made.lowered(bundle.graph(graph), graph, engine.path) as (path, _):
         return first_bad_value(runners, path, feed, float_type, engine.path)

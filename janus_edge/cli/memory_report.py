@@ -42,6 +42,12 @@ def report_memory(bundle: Bundle, rows: int, capacity: int | None, *, as_json: b
         f"Scratch memory is {scratch}; {size(model.text_embeddings)} of text embeddings are mapped "
         "from their file and not counted. Building an engine takes more than running it."
     )
+    if model.cuda:
+        click.echo(
+            "CUDA's context is an estimate. While a plan is opened, its file lies in the page cache as "
+            f"well, up to {size(max(budget.page_cache for budget in planned))} (an estimate): not "
+            "counted, since Linux gives it up, and janus-edge asks it to where GPU and host share memory."
+        )
 
 
 def _parts(planned: tuple[Budget, ...]) -> list[tuple[str, ...]]:
@@ -55,6 +61,11 @@ def _parts(planned: tuple[Budget, ...]) -> list[tuple[str, ...]]:
             for name in names
         ),
         ("total", *(size(budget.total) for budget in planned)),
+        *(
+            [("page cache while opening (estimate)", *(size(b.page_cache) for b in planned))]
+            if any(budget.page_cache for budget in planned)
+            else []
+        ),
     ]
 
 
@@ -75,6 +86,7 @@ def _json(model: ModelBytes, planned: tuple[Budget, ...]) -> dict[str, object]:
                 "capacity": budget.capacity,
                 "parts": {item.what: item.nbytes for item in budget.items},
                 "total": budget.total,
+                "page_cache": budget.page_cache,
                 "left": {f"{memory >> 30} GB": budget.headroom(memory) for memory in MACHINES},
             }
             for budget in planned

@@ -18,6 +18,7 @@ from janus_edge.engine_manifest import (
     BuiltFrom,
     EngineManifest,
     GraphBuild,
+    LanguagePlan,
     Profile,
 )
 from janus_edge.engines.cache import EngineCache, Ingredients
@@ -29,10 +30,15 @@ from janus_edge.progress import Row, Task, silent
 
 @dataclass(frozen=True, slots=True)
 class BuiltGraph:
-    """A graph's files in the engine's folder, and what building did to it."""
+    """A graph's files in the engine's folder, and what building did to it.
+
+    ``plans`` are the language model's where it was built into several; the first one's file and build
+    are those of the graph.
+    """
 
     entry: GraphEntry
     build: GraphBuild
+    plans: tuple[LanguagePlan, ...] = ()
 
 
 class Target(Protocol):
@@ -54,7 +60,7 @@ class Target(Protocol):
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """The shapes that it builds for; empty where graphs take any."""
+        """The language model's shapes of all plans that it builds; empty where graphs take any."""
         ...
 
     def tools(self) -> Mapping[str, str]:
@@ -139,7 +145,7 @@ def build_engine(
             bundle=origin,
             target=target.name,
             compute_capability=target.compute_capability,
-            profiles=target.profiles,
+            plans=_plans(built[Graph.LANGUAGE_MODEL.value], target.profiles),
             builds={name: done.build for name, done in built.items()},
             build_seconds=time.perf_counter() - started,
             options=options,
@@ -150,6 +156,13 @@ def build_engine(
     if cache:
         cache.keep(engine)
     return BuildResult(engine, cached=False)
+
+
+def _plans(built: BuiltGraph, profiles: tuple[Profile, ...]) -> tuple[LanguagePlan, ...]:
+    """Those that a target made of the language model; it may leave a single one to us."""
+    if built.plans or not profiles:
+        return built.plans
+    return (LanguagePlan(Graph.LANGUAGE_MODEL.value, built.entry.file, profiles, built.build),)
 
 
 def copy_file(bundle: Bundle, name: str, folder: Path) -> None:

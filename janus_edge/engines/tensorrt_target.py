@@ -16,7 +16,7 @@ from janus_edge import __version__
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.cuda_driver import Gpu, first_gpu
-from janus_edge.engine_manifest import GraphBuild, Profile
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile
 from janus_edge.engines.build import BuiltGraph
 from janus_edge.engines.lowering import cache_mask, joined_projections, query_scale, wide_norms
 from janus_edge.engines.lowering.lowered_file import Passes, lower_graph, write_graph
@@ -27,6 +27,7 @@ from janus_edge.engines.tensorrt.build import BuiltPlan
 from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.own_process import build_apart
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.engines.tensorrt.profiles import Profile as Shapes
 from janus_edge.engines.tensorrt.request import BuildsPlans, PlanRequest
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
 from janus_edge.engines.tensorrt.workspace import (
@@ -90,7 +91,7 @@ class TensorRTTarget:
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """Of the language model: prefill and decode. The other graphs' shapes follow from these."""
+        """Of the language model's plans. The other graphs' shapes follow from these."""
         return self._shapes.manifest_entries()
 
     @property
@@ -136,31 +137,57 @@ class TensorRTTarget:
         _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
-        """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
-        file = f"graphs/{graph.value}.plan"
-        ports = engine_signature(graph, self._config, self.name)
-        timings = self._timing_cache
+        """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``.
+
+        The language model is built once for each of its plans.
+        """
+        if graph is not Graph.LANGUAGE_MODEL:
+            plans = {graph.value: self._shapes}
+        else:
+            plans = self._shapes.language_plans()
+            if len(plans) > 1:
+                _LOG.info("%s is built %d times: %s", graph.value, len(plans), ", ".join(plans))
+        ports, told = engine_signature(graph, self._config, self.name), {}
         row.state("rewrite")
         with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):
-            asked = PlanRequest(
-                self.name,
-                source,
-                graph,
-                bundle.manifest.config,
-                self._shapes,
-                folder / file,
-                capabilities=self._capabilities,
-                timing_cache=timings.read() if timings else None,
-                workspace=self._workspace,
-                dump=self._dump and self._dump / f"{graph.value}.txt",
-            )
-            built = self.build_plan(asked, row)
+            for name, shapes in plans.items():
+                if len(plans) > 1:
+                    row.state(name)
+                built = self._plan(bundle, graph, source, folder, name, shapes, row)
+                told[name] = _told(built, passes)
+        first, *_ = plans
+        made = GraphEntry(_file(first), (), ports.inputs, ports.outputs)
+        several = tuple(
+            LanguagePlan(name, _file(name), shapes.plan_entries(), told[name])
+            for name, shapes in plans.items()
+            if graph is Graph.LANGUAGE_MODEL
+        )
+        return BuiltGraph(made, told[first], several)
+
+    def _plan(
+        self, bundle: Bundle, graph: Graph, source: Path, folder: Path, name: str, shapes: Shapes,
+        row: Row,
+    ) -> BuiltPlan:  # fmt: skip
+        """Build the plan ``name`` of ``graph`` from its lowered file."""
+        timings = self._timing_cache
+        asked = PlanRequest(
+            self.name,
+            source,
+            graph,
+            bundle.manifest.config,
+            shapes,
+            folder / _file(name),
+            capabilities=self._capabilities,
+            timing_cache=timings.read() if timings else None,
+            workspace=self._workspace,
+            dump=self._dump and self._dump / f"{name}.txt",
+        )
+        built = self.build_plan(asked, row)
         if timings and built.timing_cache is not None:
             timings.keep(built.timing_cache)
         for warning in built.warnings:
-            _LOG.info("%s: %s", graph.value, warning)
-        made = GraphEntry(file, (), ports.inputs, ports.outputs)
-        return BuiltGraph(made, _told(built, passes))
+            _LOG.info("%s: %s", name, warning)
+        return built
 
     def _check_version(self, tensorrt: TensorRT) -> None:
         """Raise EngineError for a version whose parser lacks operators of canonical graphs."""
@@ -231,6 +258,10 @@ class TensorRTTarget:
         if self._timings is None or self._gpu is None:
             return None
         return TimingCache(self._timings, self._tensorrt.tool, self._tensorrt.version, self._gpu)
+
+
+def _file(name: str) -> str:
+    return f"graphs/{name}.plan"
 
 
 def _told(built: BuiltPlan, passes: Passes) -> GraphBuild:

@@ -14,6 +14,7 @@ from janus_edge.config import JanusConfig
 from janus_edge.errors import BackendError
 from janus_edge.graphs import Graph
 from janus_edge.lazy_noise import DecidingNoise, GuidedScores
+from janus_edge.runtime.finite import largest_magnitude
 from janus_edge.runtime.kv_cache import KVCache, planned_capacity
 from janus_edge.runtime.language_model import LanguageModel
 from janus_edge.runtime.session import Backend
@@ -131,12 +132,16 @@ def image_codes(
         yield decoder.step().copy()
 
 
-def require_finite(logits: NDArray[Any], step: int) -> float:
-    """The largest magnitude of image logits; raises BackendError unless those of ``step`` are finite."""
-    largest = max(-float(logits.min()), float(logits.max()))
+def require_finite(logits: NDArray[Any], step: int | None = None) -> float:
+    """The largest magnitude of image logits as they are stored (bfloat16 as uint16).
+
+    Raises BackendError unless all of them are finite, with the number of the ``step`` if given.
+    """
+    largest = largest_magnitude(logits)
     if not math.isfinite(largest):
+        where = "" if step is None else f" at step {step}"
         raise BackendError(
-            f"the image logits at step {step} are not finite: the model's values overflow this "
+            f"the image logits{where} are not finite: the model's values overflow this "
             "precision; export with --precision fp32"
         )
     return largest

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from janus_edge.bundle import Bundle
+from janus_edge.engine import Engine
 from janus_edge.errors import CapacityError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.kv_cache import cache_bytes, planned_capacity
@@ -66,7 +67,7 @@ def generation_plan(
     new = config.image_tokens - 1
     planned_capacity(config.language, prompt_lengths, new)  # a window gives way, a picture does not
     new += min(window - 1, config.language.max_positions - max(prompt_lengths) - new)
-    capacity = planned_capacity(config.language, prompt_lengths, new)
+    capacity = _held(bundle, planned_capacity(config.language, prompt_lengths, new))
     rows, vocabulary = 2 * pictures, config.vq.codebook_size
     graphs = (
         Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.IMAGE_EMBEDDING, Graph.GUIDED_SAMPLER,
@@ -93,7 +94,8 @@ def _prompt_cache(
     if pictures == len(prompt_lengths):
         return ()
     config, cached = bundle.manifest.config, bundle.manifest.recipe.bytes_per_cached
-    rows, capacity = 2 * len(prompt_lengths), planned_capacity(config.language, prompt_lengths, 0)
+    capacity = _held(bundle, planned_capacity(config.language, prompt_lengths, 0))
+    rows = 2 * len(prompt_lengths)
     what = f"prompts' cache, {rows} rows x {capacity} positions"
     return (MemoryItem(what, cache_bytes(config.language, rows, capacity, cached)),)
 
@@ -102,6 +104,7 @@ def chat_plan(bundle: Bundle, capacity: int) -> MemoryPlan:
     """Memory of a conversation with a cache of ``capacity`` positions."""
     config, itemsize = bundle.manifest.config, bundle.manifest.recipe.bytes_per_float
     graphs = (Graph.VISION_ENCODER, Graph.LANGUAGE_MODEL, Graph.TEXT_HEAD)
+    capacity = _held(bundle, capacity)
     return MemoryPlan(
         (
             *_weights(bundle, graphs),
@@ -112,6 +115,12 @@ def chat_plan(bundle: Bundle, capacity: int) -> MemoryPlan:
             MemoryItem("logits", config.language.vocab_size * itemsize),
         )
     )
+
+
+def _held(bundle: Bundle, positions: int) -> int:
+    """Positions of the cache for a request: an engine's plan has one capacity, whatever is asked."""
+    found = bundle.manifest.capacity_for(positions) if isinstance(bundle, Engine) else None
+    return found or positions  # beyond all plans it is refused when it is bound
 
 
 def _weights(bundle: Bundle, graphs: Iterable[Graph]) -> tuple[MemoryItem, ...]:

@@ -1,9 +1,11 @@
 """What a model takes of a machine whose processor and GPU share one memory, before it runs there.
 
-A budget holds the weights of the graphs that a use opens, the KV cache, logits and noise, and scratch
-memory. Scratch is the builder's word where an engine has it, else an estimate (`scratch_bytes`). The
-text embeddings are not part of it: they are mapped from their file, and the system may drop their
-pages. What the system itself needs is an allowance, not a measurement (`system_bytes`).
+A budget holds the weights of the graphs that a use opens, the KV cache, logits and noise, scratch
+memory, and CUDA's context. Scratch is the builder's word where an engine has it, else an estimate
+(`scratch_bytes`); the context is an estimate (`CUDA_CONTEXT`). The text embeddings are not part of it:
+they are mapped from their file, and the system may drop their pages. Neither is the page cache that a
+plan's file takes while it is opened, which Linux gives up when memory is short: it is shown beside
+the total (`Budget.page_cache`). What the system needs is an allowance, not a measurement (`system_bytes`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ MACHINES = tuple(size * GIB for size in (8, 16, 32, 64))
 #: Tokens that a prompt is taken to have.
 PROMPT = 64
 
+#: An estimate of what CUDA's context takes of the memory, with the kernels of some graphs. Not measured
+#: here. Said of others: 229 MiB when TensorRT starts CUDA on a Jetson's library (NVIDIA/TensorRT#2217),
+#: 274 MiB for PyTorch with modules loaded lazily, 636 MiB without (pytorch/pytorch#86509).
+CUDA_CONTEXT = 300 << 20
+
 #: The graphs that a use opens. Everything: painting, answering and encoding in one process.
 USES: dict[str, tuple[Graph, ...]] = {
     "painting": (
@@ -49,9 +56,11 @@ USES: dict[str, tuple[Graph, ...]] = {
 class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
-    ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacity`` is the
-    only one that an engine takes, None where any will do. ``new_rows`` are the tokens of a prefill
-    whose keys and values an engine returns beside the cache (`graphs.engine_signature`), else 0.
+    ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacities`` are
+    those of an engine's plans, empty where any will do. ``cuda`` is whether CUDA runs it, ``split``
+    whether the language model's prefill and decode are plans of their own, both with all weights.
+    ``new_rows`` are the tokens of a prefill whose keys and values an engine returns beside the cache
+    (`graphs.engine_signature`), else 0.
     """
 
     config: JanusConfig
@@ -60,7 +69,9 @@ class ModelBytes:
     weights: Mapping[Graph, int]
     text_embeddings: int
     scratch: Mapping[Graph, int]
-    capacity: int | None = None
+    capacities: tuple[int, ...] = ()
+    cuda: bool = True
+    split: bool = False
     new_rows: int = 0
 
     @classmethod
@@ -68,20 +79,34 @@ class ModelBytes:
         """A bundle's, by the sizes of its files, or an engine's, by what its manifest states."""
         manifest = bundle.manifest
         weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
-        scratch, capacity, new_rows = {}, None, 0
+        capacities: tuple[int, ...] = ()
+        scratch, cuda, split, new_rows = {}, True, False, 0
         if isinstance(bundle, Engine):
             builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
             weights = {graph: build.weight_bytes for graph, build in builds.items()}
             stated = {graph: build.workspace_bytes for graph, build in builds.items()}
             scratch = {graph: size for graph, size in stated.items() if size is not None}
-            capacities = [profile.capacity.largest for profile in bundle.manifest.profiles]
-            capacity = max(capacities, default=None)
+            capacities = bundle.manifest.capacities
+            cuda = bundle.manifest.target != "ort-cpu"
+            split = bundle.manifest.split
             if bundle.manifest.target in NEW_ROWS_ONLY:
-                longest = max(profile.new_tokens.largest for profile in bundle.manifest.profiles)
+                profiles = bundle.manifest.profiles
+                longest = max((one.new_tokens.largest for one in profiles), default=0)
                 new_rows = min(PREFILL_CHUNK, longest)
         table = manifest.files[manifest.text_embeddings.file].size
         floats, cached = manifest.recipe.bytes_per_float, manifest.recipe.bytes_per_cached
-        return cls(manifest.config, floats, cached, weights, table, scratch, capacity, new_rows)
+        return cls(
+            manifest.config,
+            floats,
+            cached,
+            weights,
+            table,
+            scratch,
+            capacities,
+            cuda,
+            split,
+            new_rows,
+        )
 
     @classmethod
     def of_dimensions(cls, config: JanusConfig, recipe: Recipe) -> Self:
@@ -94,12 +119,17 @@ class ModelBytes:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The parts of one use, and the rows and positions of its KV cache."""
+    """The parts of one use, and the rows and positions of its KV cache.
+
+    ``page_cache`` is an estimate of the pages of the largest plan's file, which lie in memory beside
+    its weights while it is opened and are then given up; 0 where graphs are not copied to a GPU.
+    """
 
     use: str
     rows: int
     capacity: int
     items: tuple[MemoryItem, ...]
+    page_cache: int = 0
 
     @property
     def total(self) -> int:
@@ -116,9 +146,11 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
 
     ``rows`` are the language model's when painting, two per picture under guidance; answering has
     one. ``capacity`` is in positions; without it, painting has room for a prompt of 64 tokens and a
-    picture, answering for one with an image and as much again. With everything open there is one
-    cache at a time, of the larger size. Raises InputError for less than 1, for positions that the
-    model has not, and for another capacity than an engine's.
+    picture, answering for one with an image and as much again; an engine has the smallest of its
+    plans that takes as many. With everything open there is one cache at a time, of the larger size,
+    and one plan of the language model: of several, one is closed where memory is short. Raises
+    InputError for less than 1, for positions that the model has not, and for another capacity than an
+    engine's.
     """
     lm, tokens = model.config.language, model.config.image_tokens
     if rows < 1 or (capacity is not None and not 1 <= capacity <= lm.max_positions):
@@ -126,16 +158,21 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
             f"{rows} rows and a capacity of {capacity}: give at least 1 of each, and at most the "
             f"model's {lm.max_positions} positions"
         )
-    if model.capacity and capacity not in (None, model.capacity):
+    if model.capacities and capacity is not None and capacity not in model.capacities:
+        built = " and ".join(map(str, model.capacities))
         raise InputError(
-            f"the engine was built for a capacity of {model.capacity}, not {capacity}: leave the "
-            "capacity out, or build another engine"
+            f"the engine was built for a capacity of {built}, not {capacity}: leave the capacity out, "
+            "or build another engine"
         )
-    given = capacity or model.capacity
+
+    def held(positions: int) -> int:
+        fitting = [one for one in model.capacities if one >= positions]
+        return (fitting or model.capacities[-1:] or [positions])[0]
+
     answering = min(lm.max_positions, PROMPT + 2 * tokens)
     sizes = {
-        "painting": (rows, given or planned_capacity(lm, [PROMPT], tokens - 1)),
-        "answering": (1, given or answering),
+        "painting": (rows, capacity or held(planned_capacity(lm, [PROMPT], tokens - 1))),
+        "answering": (1, capacity or held(answering)),
     }
     sizes["everything"] = max(sizes.values(), key=lambda size: size[0] * size[1])
     return tuple(_budget(model, use, *sizes[use]) for use in USES)
@@ -151,15 +188,19 @@ def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
         for graph in graphs
     )
     returned = cache_bytes(config.language, rows, model.new_rows, model.bytes_per_cached)
+    again = f"weights of {Graph.LANGUAGE_MODEL.value} again (split)"
     return Budget(
         use, rows, capacity,
         (
             *(MemoryItem(f"weights of {graph.value}", model.weights[graph]) for graph in graphs),
+            *([MemoryItem(again, model.weights[Graph.LANGUAGE_MODEL])] if model.split else []),
             MemoryItem("KV cache", cache),
             *([MemoryItem("new keys and values of a prefill", returned)] if returned else []),
             MemoryItem("logits and noise", _logits(model, graphs, rows)),
             MemoryItem("scratch", scratch),
+            *([MemoryItem("CUDA context (estimate)", CUDA_CONTEXT)] if model.cuda else []),
         ),
+        max(model.weights[graph] for graph in graphs) if model.cuda else 0,
     )  # fmt: skip
 
 
@@ -207,7 +248,7 @@ def system_bytes(memory: int) -> int:
     """What is left to the system on a machine with ``memory`` bytes: 1.5 GiB and a 16th.
 
     The 16th stands for memory that firmware keeps before the kernel counts (an 8 GB module reports
-    about 7.4 GiB), the rest for a system without a desktop, CUDA's context and libraries, and what
-    Python and its packages take.
+    about 7.4 GiB), the rest for a system without a desktop, CUDA's libraries (its context is a part of
+    its own), and what Python and its packages take.
     """
     return 3 * GIB // 2 + memory // 16

@@ -37,11 +37,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.config import JanusConfig
-from janus_edge.errors import BackendError, InputError
+from janus_edge.errors import InputError
 from janus_edge.graphs import Graph
 from janus_edge.noise import gumbel
 from janus_edge.runtime.guesses import Frontier, Guess, Source, continued
-from janus_edge.runtime.image_decoding import ImageRequest, prefill
+from janus_edge.runtime.image_decoding import ImageRequest, prefill, require_finite
 from janus_edge.runtime.kv_cache import KVCache
 from janus_edge.runtime.language_model import LanguageModel
 from janus_edge.runtime.session import Backend
@@ -101,11 +101,7 @@ class Window:
         else:
             self._step.hidden_states[:, 0] = hidden
         self._head()
-        if not np.isfinite(self._logits).all():
-            raise BackendError(
-                "the image logits are not finite: the model's values overflow this precision; "
-                "export with --precision fp32"
-            )
+        require_finite(self._logits)
         self._sample()
 
     def scores(self, picture: int, place: int) -> NDArray[np.float32]:

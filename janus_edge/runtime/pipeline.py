@@ -260,8 +260,8 @@ class Janus:
 
     def _chat_capacity(self, capacity: int | None) -> int:
         most, whose = self.bundle.manifest.config.language.max_positions, "model"
-        if isinstance(self.bundle, Engine) and self.bundle.manifest.profiles:
-            most, whose = self.bundle.manifest.profiles[0].capacity.largest, "engine"
+        if isinstance(self.bundle, Engine) and self.bundle.manifest.plans:
+            most, whose = self.bundle.manifest.capacities[-1], "engine"
         if capacity is None:
             return min(CHAT_CAPACITY, most)
         if not 1 <= capacity <= most:

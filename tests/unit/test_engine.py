@@ -74,6 +74,40 @@ with janus_edge.Janus.load(sys.argv[1]) as janus:
 """
 
 
+@pytest.mark.parametrize(
+    ("target", "capability", "command"),
+    [
+        ("ort-cpu", None, "--target ort-cpu --force"),
+        ("tensorrt", "8.7", "--target tensorrt --force"),
+        (
+            "tensorrt-rtx", "8.6, 8.9",
+            "--target tensorrt-rtx --compute-capability 8.6 --compute-capability 8.9 --force",
+        ),
+    ],
+)  # fmt: skip
+def test_older_engines(engine: Path, target: str, capability: str | None, command: str) -> None:
+    """One of an older schema is refused with the command that builds it again, whatever else it says."""
+    changes = {"schema_version": 1, "target": target, "compute_capability": capability}
+    edit_manifest(engine, lambda data: (data.update(changes, profiles=[]), data.pop("plans")))
+    for opened in (Engine.open, open_bundle_or_engine, Janus.load):
+        with pytest.raises(
+            EngineError, match=r"built by an older janus-edge \(schema version 1"
+        ) as e:
+            opened(engine)  # type: ignore[operator]
+        assert "; build it again with  janus-edge build " in str(e.value)
+        assert str(e.value).endswith(f" {engine} {command}")
+
+
+@pytest.mark.parametrize(
+    "change", [{"target": None}, {"bundle": None}, {"schema_version": "1"}, {"schema_version": 0}]
+)
+def test_older_engines_that_are_damaged(engine: Path, change: dict[str, object]) -> None:
+    """Nothing is assumed of what they say."""
+    edit_manifest(engine, lambda data: data.update({"schema_version": 1, **change}))
+    with pytest.raises(EngineError):
+        Engine.open(engine)
+
+
 def test_it_runs_alone(engine: Path) -> None:
     """An engine that was moved runs without its bundle and without what built it."""
     edit_manifest(engine, lambda data: data["bundle"].update(path="/gone"))

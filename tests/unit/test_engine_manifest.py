@@ -14,6 +14,7 @@ from janus_edge.engine_manifest import (
     BuiltFrom,
     EngineManifest,
     GraphBuild,
+    LanguagePlan,
     PassReport,
     Profile,
     Range,
@@ -34,10 +35,12 @@ def text(tiny_bundle: Path) -> str:
     }  # fmt: skip
     build = GraphBuild(10, None, {"skip_norm": PassReport(1, ("a: b",))})
     ranges = Profile(Range(1, 2, 8), Range(1, 1, 512), Range(64, 640, 1024))
+    file = bundle.graphs["language_model"].file
+    plan = LanguagePlan("language_model", file, (ranges,), build)
     return EngineManifest(
         schema_version=ENGINE_SCHEMA_VERSION, tools={"onnxruntime": "1.31.1"}, parity={},
         kind="engine", key="0" * 64, bundle=BuiltFrom("d", "/b"), target="ort-cpu",
-        compute_capability=None, profiles=(ranges,), build_seconds=1.5,
+        compute_capability=None, plans=(plan,), build_seconds=1.5,
         builds={graph.value: build for graph in Graph}, **fields,
     ).to_json()  # fmt: skip
 
@@ -70,7 +73,7 @@ def test_round_trip(text: str) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["", "config.vq", "bundle", "profiles.0", "profiles.0.rows", "builds.text_head",
+    ["", "config.vq", "bundle", "plans.0", "plans.0.profiles.0", "plans.0.build", "builds.text_head",
      "builds.text_head.passes.skip_norm", "graphs.text_head"],
 )  # fmt: skip
 def test_unknown_key(data: Data, place: str) -> None:
@@ -82,8 +85,9 @@ def test_unknown_key(data: Data, place: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["key", "bundle", "bundle.digest", "target", "compute_capability", "profiles", "builds", "tools",
-     "build_seconds", "builds.text_head.weight_bytes", "profiles.0.capacity.largest", "config"],
+    ["key", "bundle", "bundle.digest", "target", "compute_capability", "plans", "builds", "tools",
+     "build_seconds", "builds.text_head.weight_bytes", "plans.0.file",
+     "plans.0.profiles.0.capacity.largest", "config"],
 )  # fmt: skip
 def test_missing_key(data: Data, path: str) -> None:
     container, key = at(data, path)
@@ -101,8 +105,13 @@ def test_missing_key(data: Data, path: str) -> None:
         ("builds.text_head.weight_bytes", -1, "must not be negative"),
         ("builds.text_head.workspace_bytes", -1, "must not be negative"),
         ("builds.text_head.device_weight_bytes", -1, "must not be negative"),
-        ("profiles.0.rows.smallest", 3, "found 3, 2, 8"),
-        ("profiles.0.rows.smallest", 0, "found 0, 2, 8"),
+        ("plans.0.profiles.0.rows.smallest", 3, "found 3, 2, 8"),
+        ("plans.0.profiles.0.rows.smallest", 0, "found 0, 2, 8"),
+        ("plans.0.profiles", [], "the profiles of a plan must have one capacity"),
+        ("plans.0.name", "../x", "is not a plan's name"),
+        ("plans.0.file", "/etc/passwd", "is not a relative path"),
+        ("plans.0.file", "graphs/none", "'graphs/none' is used but not listed"),
+        ("plans.0.file", "tokenizer.json", "the first plan must be 'graphs/language_model.onnx'"),
         ("files", {}, "'files' is missing or empty"),
         ("graphs.text_head.file", "../x", "leaves the bundle's folder"),
         ("graphs.text_head.weights", ["/etc/passwd"], "not a relative path"),
@@ -132,3 +141,38 @@ def test_newer_version(data: Data) -> None:
     with pytest.raises(EngineError, match="upgrade janus-edge, or build the engine again with"):
         EngineManifest.from_json(json.dumps(newer))
     assert_refused({**data, "schema_version": 0}, "schema_version must be")
+
+
+def further(data: Data, **changes: Any) -> Data:
+    """The manifest with one more plan: the first one's with ``changes``, and of another capacity."""
+    plan = json.loads(json.dumps(data["plans"][0]))
+    capacity = changes.pop("capacity", 2048)
+    for profile in plan["profiles"]:
+        profile["capacity"] = {"smallest": capacity, "typical": capacity, "largest": capacity}
+        profile.update(changes.pop("profile", {}))
+    return {**data, "plans": [*data["plans"], {**plan, "name": "more", **changes}]}
+
+
+def test_several_plans(data: Data) -> None:
+    """A cache takes the smallest capacity that holds its positions."""
+    found = EngineManifest.from_json(json.dumps(further(data)))
+    assert found.capacities == (1024, 2048)
+    assert [found.capacity_for(n) for n in (1, 1024, 1025, 2048, 2049)] == [
+        1024, 1024, 2048, 2048, None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "language_model"}, "two plans have one name"),
+        ({"capacity": 64}, "the plans' capacities must rise"),
+        (
+            {"profile": {"rows": {"smallest": 1, "typical": 1, "largest": 1}}},
+            "all plans must have the same rows",
+        ),
+    ],
+)
+def test_plans_that_do_not_go_together(data: Data, changes: Any, message: str) -> None:
+    """What a cache of one could not be used for by another."""
+    assert_refused(further(data, **changes), message)

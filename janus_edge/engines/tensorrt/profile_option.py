@@ -1,13 +1,17 @@
-"""A profile in the words of the command line: ``rows=2:8,prefill=64:640,capacity=1216``.
+"""A profile in the words of the command line: ``rows=2:8,prefill=64:640,capacity=640,chat=1216``.
 
 Rows, the tokens of a prefill and the codes of a window (of parallel decoding) are the most that a
 plan takes, or what it is tuned for and the most; from one on everything is taken. What is left out
 follows from the model; without a window, windows are run by the kernels of the prefill.
+
+``capacity`` is for painting, ``chat`` of a second plan for longer caches, 0 for none. With a capacity
+and without chat there is one plan. ``split=1`` builds prefill and decode apart, with rows of one number.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from janus_edge.config import JanusConfig
 from janus_edge.engine_manifest import Range
@@ -18,22 +22,33 @@ _TUNED = ("rows", "prefill", "window")
 #: Codes of a window that it is tuned for unless that is said: about what passes were seen to gain.
 _WINDOW = 8
 
-_NAMES = (*_TUNED, "capacity")
+_NAMES = (*_TUNED, "capacity", "chat", "split")
 _FORM = (
-    "--profile is like rows=2:8,prefill=64:640,capacity=1216 (tuned for:most, or the most alone)"
+    "--profile is like rows=2:8,prefill=64:640,capacity=640,chat=1216,split=1 (tuned for:most, or "
+    "the most alone)"
 )
+#: What may be 0: there is none of it.
+_NONE = ("chat", "split")
 
 
 def parse_profile(text: str, config: JanusConfig) -> Profile:
     """The profile that ``text`` asks for, checked against the model; '' asks for the defaults.
 
     The pictures that are painted at a time follow from the rows, and images are read one by one, so
-    that rows, prefill and capacity tell everything. Raises InputError for words that are no profile,
-    and for sizes that the model does not take.
+    that these words say everything. Raises InputError for words that are not a profile, and for sizes
+    that the model does not take.
     """
     asked = _parts(text)
-    _, capacity = asked.get("capacity", (None, None))
-    default = Profile.of(config, capacity=capacity)
+    typical, most = asked.get("window", (None, 0))
+    if most == 1:
+        raise InputError("--profile has a window of one code, which is no window: leave it out")
+    window = Range(1, typical or min(most, _WINDOW), most) if most else None
+    (_, capacity), (_, chat), (_, split) = (
+        asked.get(name, (None, None)) for name in ("capacity", "chat", "split")
+    )
+    if (split or 0) > 1:
+        raise InputError("--profile has split=1 for prefill and decode apart, or no split")
+    default = Profile.of(config, capacity=capacity, chat=chat, window=window)
     typical, most = asked.get("rows", (None, 2))
     if most < 2:
         raise InputError("--profile has one row, and a picture takes two: give rows=2 or more")
@@ -42,11 +57,7 @@ def parse_profile(text: str, config: JanusConfig) -> Profile:
     # prompts to paint from are short, whatever the longest is
     prefill = Range(1, typical or min(most, default.prefill.typical), most)
     pictures = Range(1, max(1, rows.typical // 2), rows.largest // 2)
-    typical, most = asked.get("window", (None, 0))
-    if most == 1:
-        raise InputError("--profile has a window of one code, which is no window: leave it out")
-    window = Range(1, typical or min(most, _WINDOW), most) if most else None
-    made = Profile(rows, prefill, default.capacity, pictures, default.images, window)
+    made = replace(default, rows=rows, prefill=prefill, pictures=pictures, split=bool(split))
     made.check(config)
     return made
 
@@ -59,17 +70,17 @@ def _parts(text: str) -> dict[str, tuple[int | None, int]]:
         if name not in _NAMES or name in found:
             wrong = "is given twice" if name in found else f"is none of {', '.join(_NAMES)}"
             raise InputError(f"{part!r}: {name!r} {wrong}; {_FORM}")
-        found[name] = _sizes(part, value, single=name not in _TUNED)
+        found[name] = _sizes(part, value, single=name not in _TUNED, least=int(name not in _NONE))
     return found
 
 
-def _sizes(part: str, value: str, *, single: bool) -> tuple[int | None, int]:
+def _sizes(part: str, value: str, *, single: bool, least: int) -> tuple[int | None, int]:
     form = r"()(\d{1,9})" if single else r"(?:(\d{1,9}):)?(\d{1,9})"
     numbers = re.fullmatch(form, value, re.ASCII)
     if not numbers:
         kind = "a whole number" if single else "a whole number, or two as in 2:8"
         raise InputError(f"{part!r}: needs {kind}; {_FORM}")
     typical, most = int(numbers[1]) if numbers[1] else None, int(numbers[2])
-    if not 1 <= (most if typical is None else typical) <= most:
+    if not least <= (most if typical is None else typical) <= most:
         raise InputError(f"{part!r}: sizes begin at 1, and the most comes last; {_FORM}")
     return typical, most

@@ -1,12 +1,14 @@
 """The shapes that plans are built for: optimisation profiles from the graph table.
 
 TensorRT chooses kernels for the ``typical`` sizes of a profile and runs any between the smallest
-and the largest. The cache capacity C is one number: TensorRT takes no cache of varying length.
+and the largest. The cache capacity C is one number: TensorRT takes no cache of varying length, and
+attention costs by capacity. So the language model may have several plans, all with the same weights:
+one with the capacity that painting needs, one for chat, and each may be split into prefill and decode.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from janus_edge import engine_manifest
 from janus_edge.config import JanusConfig
@@ -15,6 +17,9 @@ from janus_edge.errors import InputError
 from janus_edge.graphs import Graph, Port, signature
 
 _ONE = Range(1, 1, 1)
+
+#: Tokens that a prompt to paint from is taken to have, and what capacities are multiples of.
+PROMPT, BLOCK = 64, 64
 
 #: Smallest, typical and largest shape of an input.
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -28,6 +33,10 @@ class Profile:
     ``capacity`` of the cache in positions, ``pictures`` that are painted at a time, and ``images`` that
     are encoded or decoded at a time: the runtime takes one after the other. A ``window`` is for
     parallel decoding: so many codes of each picture in a pass, with a profile of its own.
+
+    ``chat`` is the capacity of a second plan of the language model, 0 for none. ``split`` makes two
+    plans of each, for prefill and decode, and their rows one number: the runtime fills up what is
+    missing. ``phase`` is what one plan is for: both, prefill or decode (:meth:`language_plans`).
     """
 
     rows: Range
@@ -36,6 +45,9 @@ class Profile:
     pictures: Range
     images: Range
     window: Range | None = None
+    chat: int = 0
+    split: bool = False
+    phase: str = "both"
 
     @classmethod
     def of(
@@ -43,43 +55,60 @@ class Profile:
         config: JanusConfig,
         *,
         capacity: int | None = None,
+        chat: int | None = None,
+        window: Range | None = None,
         prefill: Range | None = None,
         pictures: Range = _ONE,
         images: Range = _ONE,
     ) -> Profile:
         """A profile for a model of these dimensions, checked against it.
 
-        The capacity, if not given, takes a prompt of 64 tokens with an image, and as many tokens
-        again for the answer; it also takes 64 tokens and a picture. A prefill may fill it at once,
+        Without capacities there are two plans, of `painting_capacity` and `chat_capacity`, unless the
+        first is as large; with a ``capacity`` alone there is one. A prefill may fill a cache at once,
         which is what its memory is measured by: give less and feed long prompts in chunks.
         """
-        most = config.language.max_positions
-        capacity = min(most, 64 + 2 * config.image_tokens) if capacity is None else capacity
+        if chat is None:
+            chat = chat_capacity(config) if capacity is None else 0
+            chat = chat if chat > painting_capacity(config, window) else 0
+        capacity = painting_capacity(config, window) if capacity is None else capacity
         if capacity < 1:
             raise InputError(f"the cache capacity must be at least 1, found {capacity}")
         rows = Range(1, 2 * pictures.typical, 2 * pictures.largest)
-        prefill = prefill or Range(1, min(64, capacity), capacity)
-        made = cls(rows, prefill, capacity, pictures, images)
+        most = max(capacity, chat)
+        prefill = prefill or Range(1, min(PROMPT, most), most)
+        made = cls(rows, prefill, capacity, pictures, images, window, chat)
         made.check(config)
         return made
 
     def check(self, config: JanusConfig) -> None:
         """Raise InputError unless a model of these dimensions can be built for this."""
         most, longest = config.language.max_positions, self.prefill.largest
-        if not 1 <= self.capacity <= most:
+        for capacity in (self.capacity, *([self.chat] if self.chat else [])):
+            if not 1 <= capacity <= most:
+                raise InputError(
+                    f"the cache capacity must be from 1 to {most}, the model's positions; "
+                    f"found {capacity}"
+                )
+        if self.chat and self.chat <= self.capacity:
             raise InputError(
-                f"the cache capacity must be from 1 to {most}, the model's positions; "
-                f"found {self.capacity}"
+                f"a plan for chat with {self.chat} positions adds nothing to one with {self.capacity}: "
+                "give chat more, or leave it out with chat=0"
             )
-        if longest > self.capacity:
+        largest = max(self.capacity, self.chat)
+        if longest > largest:
             raise InputError(
-                f"a prefill of {longest} tokens does not fit a cache of {self.capacity} positions: "
+                f"a prefill of {longest} tokens does not fit a cache of {largest} positions: "
                 "raise the capacity, or prefill in chunks"
             )
         if self.window and self.window.largest > self.capacity:
             raise InputError(
                 f"a window of {self.window.largest} codes does not fit a cache of {self.capacity} "
                 "positions: raise the capacity or lower the window"
+            )
+        if self.split and self.rows.largest % 2:
+            raise InputError(
+                f"plans that are split take all {self.rows.largest} rows at a time, and a picture has "
+                "two: give an even number of rows"
             )
         if self.rows.largest < 2 * self.pictures.largest:
             raise InputError(
@@ -93,15 +122,53 @@ class Profile:
 
         The last one that takes a shape is the one that is tuned for it.
         """
-        return (self.prefill, *([self.window] if self.window else []), _ONE)
+        longer = (self.prefill, *([self.window] if self.window else []))
+        return {"both": (*longer, _ONE), "prefill": longer, "decode": (_ONE,)}[self.phase]
+
+    def language_plans(self) -> dict[str, Profile]:
+        """What each plan of the language model is for, by its name; the smallest capacity first.
+
+        A prefill that does not fit the smaller capacity is cut to it.
+        """
+        rows = self.rows
+        if self.split:
+            rows = Range(rows.largest, rows.largest, rows.largest)
+        made, stem = {}, Graph.LANGUAGE_MODEL.value
+        for name, capacity in ((stem, self.capacity), (f"{stem}-chat", self.chat)):
+            if not capacity:
+                continue
+            cut = Range(1, min(self.prefill.typical, capacity), min(self.prefill.largest, capacity))
+            one = replace(self, rows=rows, prefill=cut, capacity=capacity, chat=0, split=False)
+            if self.split:
+                made[f"{name}-prefill"] = replace(one, phase="prefill")
+                made[f"{name}-decode"] = replace(one, phase="decode")
+            else:
+                made[name] = one
+        return made
 
     def manifest_entries(self) -> tuple[engine_manifest.Profile, ...]:
-        """The language model's optimisation profiles, as a manifest has them."""
+        """The optimisation profiles of all plans of the language model, as a manifest has them."""
+        plans = self.language_plans().values()
+        return tuple(profile for plan in plans for profile in plan.plan_entries())
+
+    def plan_entries(self) -> tuple[engine_manifest.Profile, ...]:
+        """Those of one plan, which this is for."""
         capacity = Range(self.capacity, self.capacity, self.capacity)
         return tuple(
             engine_manifest.Profile(self.rows, new_tokens, capacity)
             for new_tokens in self.new_tokens
         )
+
+
+def painting_capacity(config: JanusConfig, window: Range | None = None) -> int:
+    """Positions for a prompt and a picture, and a window beyond its end, in whole blocks."""
+    needed = PROMPT + config.image_tokens + (window.largest if window else 0)
+    return min(config.language.max_positions, -(-needed // BLOCK) * BLOCK)
+
+
+def chat_capacity(config: JanusConfig) -> int:
+    """Positions for a question about an image, and as many again for the answer."""
+    return min(config.language.max_positions, PROMPT + 2 * config.image_tokens)
 
 
 def fixed_sizes(graph: Graph, profile: Profile) -> dict[str, int]:

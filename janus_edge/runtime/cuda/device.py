@@ -19,9 +19,11 @@ from numpy.typing import DTypeLike, NDArray
 from janus_edge.errors import BackendError
 from janus_edge.runtime.cuda.driver import OUT_OF_MEMORY, Driver
 from janus_edge.runtime.cuda.functions import load_library
+from janus_edge.runtime.cuda.host_memory import available_memory
 from janus_edge.runtime.cuda.stream import Stream
 
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+#: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, and CU_DEVICE_ATTRIBUTE_INTEGRATED.
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18
 
 
 class DeviceBuffer:
@@ -52,6 +54,8 @@ class Device:
         self._number = number.value
         self.name = self._name()
         self.compute_capability = f"{self._attribute(_MAJOR)}.{self._attribute(_MINOR)}"
+        #: Whether the GPU's memory is the host's (Jetson).
+        self.integrated = self._attribute(_INTEGRATED) != 0
         context = ctypes.c_void_p()
         call(
             "cuDevicePrimaryCtxRetain", ctypes.byref(context), self._number,
@@ -80,12 +84,17 @@ class Device:
         self.driver.call("cuCtxSetCurrent", self._context, doing="choosing the GPU")
 
     def memory(self) -> tuple[int, int]:
-        """Bytes of the GPU's memory that are free, and all."""
+        """Bytes of the GPU's memory that are free, and all.
+
+        An integrated GPU's driver counts the page cache as used, though Linux gives it up when memory
+        is allocated: what is available is asked of Linux there.
+        """
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         self.driver.call(
             "cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total), doing="asking for memory"
         )
-        return free.value, total.value
+        available = available_memory() if self.integrated else None
+        return (free.value if available is None else min(available, total.value)), total.value
 
     def note_memory(self) -> None:
         """Look at what is free, for :attr:`peak`; :meth:`allocate` does so by itself."""
@@ -176,6 +185,6 @@ class Device:
         value = ctypes.c_int()
         self.driver.call(
             "cuDeviceGetAttribute", ctypes.byref(value), attribute, self._number,
-            doing="asking for the GPU's compute capability",
+            doing="asking for an attribute of the GPU",
         )  # fmt: skip
         return value.value

@@ -17,12 +17,14 @@ from janus_edge.runtime.cuda.bandwidth import copy_bandwidth
 from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.image_decoding import ImageRequest
 from janus_edge.runtime.tensorrt import api
+from janus_edge.runtime.tensorrt.environment import Environment
 from janus_edge.runtime.tensorrt.formats import format_of
 from janus_edge.runtime.tensorrt.image_loop import ImageLoop
 from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
+from janus_edge.runtime.tensorrt.language_plans import LanguagePlans
 from janus_edge.runtime.tensorrt.language_session import LanguageModelSession
 from janus_edge.runtime.tensorrt.messages import Messages
-from janus_edge.runtime.tensorrt.plan import Environment, Plan
+from janus_edge.runtime.tensorrt.plan import Plan
 from janus_edge.runtime.tensorrt.scratch import Scratch
 from janus_edge.runtime.tensorrt.session import TensorRTSession
 
@@ -46,6 +48,7 @@ class TensorRTBackend:
         engine.check_options()
         self.float_dtype = format_of("float", engine.manifest.recipe.float_type).host
         self._plans: dict[Graph, Plan] = {}
+        self._language: LanguagePlans | None = None
         self._sessions: dict[Graph, TensorRTSession | LanguageModelSession] = {}
         self._environment: Environment | None = None
         self.environment()
@@ -72,26 +75,43 @@ class TensorRTBackend:
         return self._environment
 
     def plan(self, graph: Graph) -> Plan:
-        """The engine of ``graph``, opened (and its file verified) at the first call."""
+        """The plan of ``graph``, opened (and its file verified) at the first call.
+
+        Of the language model's the one of the smallest capacity; :meth:`language_plans` has all.
+        """
         environment = self.environment()
         environment.device.make_current()
-        if graph not in self._plans:
-            self._plans[graph] = Plan(environment, graph)
-            environment.device.note_memory()  # weights are TensorRT's own allocations
-        return self._plans[graph]
+        if graph is Graph.LANGUAGE_MODEL:
+            plan = self.language_plans().first
+        else:
+            if graph not in self._plans:
+                self._plans[graph] = Plan(environment, graph)
+            plan = self._plans[graph]
+        plan.open()
+        return plan
+
+    def language_plans(self) -> LanguagePlans:
+        """The plans of the language model, none of which this opens."""
+        if self._language is None:
+            self._language = LanguagePlans(self.environment())
+        return self._language
 
     def session(self, graph: Graph) -> TensorRTSession | LanguageModelSession:
         """As :meth:`Backend.session`."""
         if graph not in self._sessions:
-            plan = self.plan(graph)
             self._sessions[graph] = (
-                self.language_model() if graph is Graph.LANGUAGE_MODEL else TensorRTSession(plan)
+                self.language_model()
+                if graph is Graph.LANGUAGE_MODEL
+                else TensorRTSession(self.plan(graph))
             )
         return self._sessions[graph]
 
     def language_model(self) -> LanguageModelSession:
-        """The session of `language_model`."""
-        return LanguageModelSession(self.plan(Graph.LANGUAGE_MODEL))
+        """The session of `language_model`; of several plans a cache chooses the one to open."""
+        plans = self.language_plans()
+        if len(plans) == 1:
+            self.plan(Graph.LANGUAGE_MODEL)
+        return LanguageModelSession(plans)
 
     def image_codes(
         self, config: JanusConfig, request: ImageRequest
@@ -117,8 +137,11 @@ class TensorRTBackend:
 
         A conversation's cache is gone with it.
         """
-        plans, environment = [*self._plans.values()], self._environment
+        plans: list[Plan | LanguagePlans] = [*self._plans.values()]
+        plans += [self._language] if self._language else []
+        environment = self._environment
         self._plans.clear()
+        self._language = None
         self._sessions.clear()
         self._environment = None
         if environment is None:
@@ -131,7 +154,7 @@ class TensorRTBackend:
         finally:
             for plan in plans:
                 plan.close()
-            environment.device.close()
+            environment.close()
 
     def _check_capability(self, device: Device) -> None:
         built = self._engine.manifest.compute_capability

@@ -13,16 +13,26 @@ from janus_edge.runtime.tensorrt.formats import Format
 
 
 class DeviceCache:
-    """Keys or values of one layer, [B, heads, C, D], with the engine's capacity C.
+    """Keys or values of one layer, [B, heads, C, D], with the plan's capacity C.
 
-    It starts zeroed: positions past a row's length are masked, but 0 x NaN is NaN.
+    There are at least ``least_rows``, as many as the plan takes; rows beyond those of a request are
+    padding. It starts zeroed: positions past a row's length are masked, but 0 x NaN is NaN.
     """
 
-    def __init__(self, device: Device, shape: Sequence[int], form: Format) -> None:
-        self.device, self._format = device, form
-        nbytes = int(np.prod(shape)) * form.stored.itemsize
-        self.place = Place(device.allocate(nbytes, "the KV cache"), tuple(shape))
+    def __init__(
+        self, device: Device, shape: Sequence[int], form: Format, least_rows: int = 1
+    ) -> None:
+        self.device, self._format, self._least_rows = device, form, least_rows
+        rows, *rest = shape
+        held = (max(rows, least_rows), *rest)
+        nbytes = int(np.prod(held)) * form.stored.itemsize
+        self.place = Place(device.allocate(nbytes, "the KV cache"), held)
         device.stream.zero(self.place.address, nbytes)
+
+    @property
+    def capacity(self) -> int:
+        """C."""
+        return self.place.shape[2]
 
     @property
     def _row_bytes(self) -> int:
@@ -32,18 +42,26 @@ class DeviceCache:
         """A new one whose row i is this one's row ``rows[i]``."""
         self.device.make_current()
         _, *rest = self.place.shape
-        copy, size = DeviceCache(self.device, (len(rows), *rest), self._format), self._row_bytes
+        shape, size = (len(rows), *rest), self._row_bytes
+        copy = DeviceCache(self.device, shape, self._format, self._least_rows)
         for target, source in enumerate(rows):
             self.device.stream.copy(
                 copy.place.address + target * size, self.place.address + source * size, size
             )
         return copy
 
+    def adopt(self, other: DeviceCache, length: int) -> None:
+        """Take the first ``length`` positions of another capacity's cache, which has as many rows."""
+        size = length * self.place.shape[3] * self._format.stored.itemsize
+        rows = self.place.shape[0]
+        for target, source in zip(self._heads(rows), other._heads(rows), strict=True):
+            self.device.stream.copy(target, source, size)
+
     def upload(self, array: Array, length: int) -> None:
         """Take the first ``length`` positions of every row of an array [B, heads, C', D]."""
         stored = self._format.encode(array[:, :, :length])
         for address, block in zip(
-            self._heads(), stored.reshape(-1, *stored.shape[2:]), strict=True
+            self._heads(len(stored)), stored.reshape(-1, *stored.shape[2:]), strict=True
         ):
             self.device.stream.upload(address, block)
         self.device.stream.synchronize()  # `stored` ends here
@@ -52,14 +70,14 @@ class DeviceCache:
         """Fill an array [B, heads, C', D] with the first C' positions."""
         stored = np.empty(array.shape, self._format.stored)
         for address, block in zip(
-            self._heads(), stored.reshape(-1, *stored.shape[2:]), strict=True
+            self._heads(len(stored)), stored.reshape(-1, *stored.shape[2:]), strict=True
         ):
             self.device.stream.download(block, address)
         self.device.stream.synchronize()
         array[...] = self._format.decode(stored)
 
-    def _heads(self) -> range:
-        """The address of each row's each head."""
-        rows, heads, _, _ = self.place.shape
+    def _heads(self, rows: int) -> range:
+        """The address of each head of the first ``rows``."""
+        heads = self.place.shape[1]
         size, start = self._row_bytes // heads, self.place.address
         return range(start, start + rows * heads * size, size)

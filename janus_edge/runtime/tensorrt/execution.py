@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,20 +31,27 @@ class Place:
 
 
 class Launch:
-    """A run of an engine with fixed shapes and addresses; calling it queues the run.
+    """A run of a plan with fixed shapes and addresses; calling it queues the run.
 
-    ``then`` queues what belongs to each run after it. Raises BackendError with TensorRT's words.
+    ``then`` queues what belongs to each run after it. A plan that was closed for want of memory is
+    opened again for it. Raises BackendError with TensorRT's words.
     """
 
     def __init__(
         self,
-        execution: Execution,
+        plan: Plan,
+        profile: int,
         inputs: dict[str, Place],
         outputs: dict[str, Place],
         then: Callable[[], None] | None = None,
     ) -> None:
-        self.execution, self.inputs, self.outputs = execution, inputs, outputs
+        self.plan, self._profile, self.inputs, self.outputs = plan, profile, inputs, outputs
         self._then = then
+
+    @property
+    def execution(self) -> Execution:
+        """What runs it; another one each time the plan was opened again."""
+        return self.plan.execution(self._profile)
 
     def __call__(self) -> None:
         """Queue the run."""
@@ -52,8 +60,12 @@ class Launch:
             self._then()
 
 
+#: No two states of contexts have one revision, whichever context it is.
+_REVISIONS = itertools.count(1)
+
+
 class Execution:
-    """One context. ``revision`` rises whenever its shapes or addresses become others.
+    """One context. ``revision`` is another one whenever its shapes or addresses become others.
 
     Contexts of one engine share its weights. Scratch memory is shared by all contexts of all
     engines, since they run one after the other on one stream.
@@ -66,7 +78,7 @@ class Execution:
         self._varying = [
             port.name for port in plan.signature.inputs if -1 in engine.get_tensor_shape(port.name)
         ]
-        self.revision = 0
+        self.revision = next(_REVISIONS)
         self._bound: ref[Launch] | None = None  # weak: its memory is its callers' alone
         self._generation = -1  # of the scratch memory that the context was given
         self._context: IExecutionContext | None = None
@@ -77,9 +89,15 @@ class Execution:
         if context is None:
             stream.synchronize()
             raise self._error("making an execution context")
-        if not context.set_optimization_profile_async(profile, stream.handle):
-            raise self._error(f"choosing optimisation profile {profile}")
+        try:
+            context.set_optimization_profile_async(profile, stream.handle)
+        except RuntimeError as failure:  # the bindings raise, they never return False
+            environment.messages.errors.append(str(failure))
+            stream.synchronize()  # a CUDA error that lasts is the better reason
+            raise self._error(f"choosing optimisation profile {profile}") from failure
         stream.synchronize()
+        #: Bytes of scratch memory that a run takes at most: less for one token than for a prefill.
+        self.scratch_bytes = engine.get_device_memory_size_for_profile_v2(profile)
         self._context = context
 
     def check_capturable(self) -> None:
@@ -95,7 +113,7 @@ class Execution:
         """Queue one run; shapes and addresses are set if the last run had others."""
         context, scratch = self._opened(), self._environment.scratch
         if self._generation != scratch.generation:
-            memory = scratch.reserve(self._plan.scratch_bytes)
+            memory = scratch.reserve(self.scratch_bytes)
             context.set_device_memory(memory.address, memory.nbytes)
             self._generation = scratch.generation
         try:
@@ -118,7 +136,7 @@ class Execution:
 
     def _bind(self, context: IExecutionContext, launch: Launch) -> None:
         self._bound = None
-        self.revision += 1
+        self.revision = next(_REVISIONS)
         for name in self._varying:
             if not context.set_input_shape(name, launch.inputs[name].shape):
                 raise self._error(f"setting {name} to {list(launch.inputs[name].shape)}")

@@ -23,12 +23,15 @@ from janus_edge.graphs import Graph
 from janus_edge.noise import gumbel_rows
 from janus_edge.runtime.cuda.stream import CudaGraph
 from janus_edge.runtime.image_decoding import ImageRequest, prefill, require_finite
+from janus_edge.runtime.kv_cache import planned_capacity
 from janus_edge.runtime.tensorrt.execution import Launch, Place
 from janus_edge.runtime.tensorrt.formats import FORMATS
 from janus_edge.runtime.tensorrt.plan import STEP_GRAPHS
 
 if TYPE_CHECKING:
     from janus_edge.runtime.tensorrt.backend import TensorRTBackend
+
+_LM = Graph.LANGUAGE_MODEL
 
 #: Steps that may be under way: one runs while the noise of the next is made.
 _AHEAD = 2
@@ -38,9 +41,9 @@ class Slot:
     """Pinned memory of one step under way: its noise goes from here, its logits come here."""
 
     def __init__(self, loop: ImageLoop) -> None:
-        device, self._format = loop.device, loop.logits_format
+        device = loop.device
         self.noise = device.pinned(loop.noise.shape, np.float32)
-        self.logits = device.pinned(loop.logits.shape, self._format.stored)
+        self.logits = device.pinned(loop.logits.shape, loop.logits_format.stored)
         self._done = device.stream.event()
         self._step: int | None = None
 
@@ -54,7 +57,7 @@ class Slot:
         step, self._step = self._step, None
         if step is not None:
             self._done.synchronize()
-            require_finite(self._format.decode(self.logits), step)
+            require_finite(self.logits, step)  # their bits say it, also of bfloat16
 
 
 class ImageLoop:
@@ -69,7 +72,8 @@ class ImageLoop:
         self._backend, self._request = backend, request
         self._total, self._pictures = config.image_tokens, len(request.prompt_of)
         self._greedy = request.temperature == 0
-        plans = {graph: backend.plan(graph) for graph in STEP_GRAPHS}
+        language = backend.language_plans()
+        plans = {graph: backend.plan(graph) for graph in STEP_GRAPHS if graph is not _LM}
         float_format = plans[Graph.IMAGE_HEAD].formats["logits"]
         self.logits_format = float_format
 
@@ -79,19 +83,21 @@ class ImageLoop:
             return Place(self.device.allocate(size, what), shape)
 
         rows, hidden = 2 * self._pictures, config.language.hidden_size
+        held = max(rows, language.least_rows)  # in the language model; the rest is padding
         codebook = config.vq.codebook_size
         self.logits = place("logits", (rows, codebook), "float")
         self.noise = place("noise", (self._pictures, codebook), "float32")
         self._codes = place("codes", (self._pictures,), "int64")
         self._history = place("codes", (self._total, self._pictures), "int64")
-        embeds = place("embeddings", (rows, 1, hidden), "float")
-        self._hidden = place("hidden states", (rows, 1, hidden), "float")
-        self._past = place("lengths", (rows,), "int64")
-        self._lengths = place("lengths", (rows,), "int64")
+        embeds = place("embeddings", (held, 1, hidden), "float")
+        self._hidden = place("hidden states", (held, 1, hidden), "float")
+        self._past = place("lengths", (held,), "int64")
+        self._lengths = place("lengths", (held,), "int64")
         scale, temperature = place("settings", (), "float32"), place("settings", (), "float32")
         # before the prefill: it costs more than noticing now what the engines were not built for
         self._embed = plans[Graph.IMAGE_EMBEDDING].launch(
-            {"image_codes": self._codes}, {"inputs_embeds": embeds}
+            {"image_codes": self._codes},
+            {"inputs_embeds": Place(embeds.buffer, (rows, 1, hidden))},
         )
         self._head = plans[Graph.IMAGE_HEAD].launch(
             {"hidden_states": Place(self._hidden.buffer, (rows, hidden))}, {"logits": self.logits}
@@ -105,12 +111,16 @@ class ImageLoop:
             },
             {"image_codes": self._codes},
         )
+        prompts = [len(row) for pair in request.prompts for row in pair]
+        language.capacity_for(planned_capacity(config.language, prompts, self._total - 1))
         cache, states = prefill(config, backend, request, self._total - 1)
         caches = backend.language_model().resident(cache)
-        self._decode = plans[Graph.LANGUAGE_MODEL].launch(
+        self._decode = language.launch(
             {"inputs_embeds": embeds, "past_lengths": self._past, **_named(caches, "past_")},
             {"hidden_states": self._hidden, "lengths": self._lengths, **_named(caches, "present_")},
         )
+        for filled in (embeds, self._past):  # the padding rows too
+            self.device.stream.zero(filled.address, filled.buffer.nbytes)
         self._upload(self._hidden, float_format.encode(states))
         self._upload(self._past, cache.lengths)
         self._upload(scale, np.array(request.guidance_scale, np.float32))
@@ -175,7 +185,8 @@ class ImageLoop:
         self._embed()
         self._decode()
         # true lengths: what was padded in the prefill is overwritten
-        self.device.stream.copy(self._past.address, self._lengths.address, 16 * self._pictures)
+        nbytes = self._past.buffer.nbytes
+        self.device.stream.copy(self._past.address, self._lengths.address, nbytes)
         self._head()
         self._sample()
 

@@ -67,6 +67,10 @@ class KernelCache:
         else:
             self._kept = content
 
+    def close(self) -> None:
+        """Free the cache; the contexts that use it must be gone."""
+        self._cache = None
+
     def _load(self, cache: IRuntimeCache) -> None:
         content = self._read()
         if not content:

@@ -15,7 +15,7 @@ from janus_edge.runtime.kv_cache import CacheArray, KVCache
 from janus_edge.runtime.session import Call
 from janus_edge.runtime.tensorrt.device_cache import DeviceCache
 from janus_edge.runtime.tensorrt.execution import Launch, Place
-from janus_edge.runtime.tensorrt.plan import Plan
+from janus_edge.runtime.tensorrt.language_plans import LanguagePlans
 from janus_edge.runtime.tensorrt.session import Staged, check_array, check_names
 
 Array = NDArray[Any]
@@ -37,26 +37,26 @@ class _Piece:
 
 
 class LanguageModelSession:
-    """`language_model` with two profiles, as :class:`Session` has it.
+    """`language_model` with all of its plans, as :class:`Session` has it.
 
-    The arrays of a :class:`KVCache` get their content on the GPU when they are first bound, and it
-    stays there. More new tokens than a profile takes are run in pieces, which gives the same.
-    Whatever is passed as present must be what is passed as past, or is filled with a copy of it.
+    The arrays of a :class:`KVCache` get their content on the GPU when they are first bound, in a
+    cache of the smallest capacity that takes them, and stay there: their calls are those of the plan
+    of that capacity. More new tokens than a plan takes are run in pieces, and rows are filled up to
+    those that it takes at least; both give the same. Whatever is passed as present must be what is
+    passed as past, or is filled with a copy of it.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan, self._device = plan, plan.environment.device
-        self._layers = plan.environment.folder.manifest.config.language.layers
-        self._most_new = plan.largest("inputs_embeds", 1)
-        #: C of the engine: a cache may be smaller, its place on the GPU is not.
-        self.capacity = plan.largest("past_key.0", 2)
+    def __init__(self, plans: LanguagePlans) -> None:
+        self._plans, self._plan = plans, plans.first  # whose inputs and outputs are those of all
+        self._device = plans.environment.device
+        self._layers = plans.environment.folder.manifest.config.language.layers
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
         """As :meth:`Session.bind`; a call has finished when it returns.
 
-        The call raises CapacityError where a row would run out of the engine's cache, which the GPU
-        would not notice. Raises CapacityError for a cache that is larger than the engine's, and
-        else as :meth:`TensorRTSession.bind`.
+        The call raises CapacityError where a row would run out of the plan's cache, which the GPU
+        would not notice. Raises CapacityError for a cache that is larger than any plan's, and else
+        as :meth:`TensorRTSession.bind`.
         """
         plan, device = self._plan, self._device
         device.make_current()
@@ -65,7 +65,8 @@ class LanguageModelSession:
         for name, array in (("past_lengths", past_lengths), ("lengths", lengths)):
             check_array(plan, name, array)
         longest = int(past_lengths.max(initial=0))
-        caches, copied = self._caches(inputs, outputs, longest)
+        capacity = self._capacity(inputs["past_key.0"])
+        caches, copied = self._caches(inputs, outputs, longest, capacity)
         embeds, hidden = inputs["inputs_embeds"], outputs["hidden_states"]
         for name, array in (("inputs_embeds", embeds), ("hidden_states", hidden)):
             check_array(plan, name, array)
@@ -73,12 +74,12 @@ class LanguageModelSession:
 
         def call() -> None:
             device.make_current()
-            self._check_room(past_lengths, embeds.shape[1])
+            _check_room(past_lengths, embeds.shape[1], capacity)
             for past, _, cache in copied:
                 cache.upload(past, past.shape[2])
             for piece in pieces:
                 self._run(piece, embeds, hidden, past_lengths)
-            lengths[:] = pieces[-1].lengths
+            lengths[:] = pieces[-1].lengths[: len(lengths)]
             for _, present, cache in copied:
                 cache.download(present)
 
@@ -87,14 +88,24 @@ class LanguageModelSession:
     def resident(self, cache: KVCache) -> dict[str, Place]:
         """Where a cache lies on the GPU, by the names of the graph's inputs and outputs."""
         longest, found = int(cache.lengths.max(initial=0)), {}
+        capacity = self._capacity(cache.buffers[0])
         names = zip(*(cache_names(stem, self._layers) for stem in ("past", "present")), strict=True)
         for (past, present), array in zip(names, cache.buffers, strict=True):
             check_array(self._plan, past, array)
-            found[past] = found[present] = self._resident(past, array, longest).place
+            found[past] = found[present] = self._resident(past, array, longest, capacity).place
         return found
 
+    def _capacity(self, array: Array) -> int:
+        """C of the plan for a cache: where it lies already, or the smallest that takes it."""
+        check_array(self._plan, "past_key.0", array)
+        needed, twin = array.shape[2], array.twin if isinstance(array, CacheArray) else None
+        # of one that was taken from a smaller cache, the twin may be too small
+        if isinstance(twin, DeviceCache) and twin.capacity >= needed:
+            return twin.capacity
+        return self._plans.capacity_for(needed)
+
     def _caches(
-        self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], longest: int
+        self, inputs: Mapping[str, Array], outputs: Mapping[str, Array], longest: int, capacity: int
     ) -> tuple[dict[str, Place], list[tuple[Array, Array, DeviceCache]]]:
         """All places of the cache, and those of plain arrays, which are copied at every call."""
         places, copied = {}, []
@@ -104,23 +115,23 @@ class LanguageModelSession:
             for name, array in ((past, before), (present, after)):
                 check_array(self._plan, name, array)
             if after is before and isinstance(before, CacheArray):
-                cache = self._resident(past, before, longest)
+                cache = self._resident(past, before, longest, capacity)
             else:
                 if after.shape != before.shape:
                     raise BackendError(
                         f"{self._plan.path}: cannot bind its buffers ({present}: is "
                         f"{list(after.shape)}, and {past} {list(before.shape)})"
                     )
-                cache = self._new(past, before)
+                cache = self._new(past, before, capacity)
                 copied.append((before, after, cache))
             places[past] = places[present] = cache.place
         return places, copied
 
-    def _resident(self, name: str, array: CacheArray, longest: int) -> DeviceCache:
+    def _resident(self, name: str, array: CacheArray, longest: int, capacity: int) -> DeviceCache:
         """The array's content on the GPU; what it holds up to ``longest`` goes there first."""
         twin = array.twin
         if twin is None:
-            twin = self._new(name, array)
+            twin = self._new(name, array, capacity)
             if longest:
                 twin.upload(array, longest)
             array.twin = twin
@@ -129,34 +140,29 @@ class LanguageModelSession:
                 "this conversation's cache was on the GPU and was freed when the model was closed; "
                 "start a new one"
             )
-        self._check_capacity(array)  # of one that was taken from a smaller cache, too
+        if twin.capacity != capacity:
+            larger = self._new(name, array, capacity)
+            larger.adopt(twin, longest)
+            array.twin = twin = larger
         return twin
 
-    def _new(self, name: str, array: Array) -> DeviceCache:
-        self._check_capacity(array)
+    def _new(self, name: str, array: Array, capacity: int) -> DeviceCache:
         rows, heads, _, size = array.shape
-        shape = (rows, heads, self.capacity, size)
-        return DeviceCache(self._device, shape, self._plan.formats[name])
-
-    def _check_capacity(self, array: Array) -> None:
-        if array.shape[2] > self.capacity:
-            folder = self._plan.environment.folder
-            raise CapacityError(
-                f"{folder.path}: was built for a cache of {self.capacity} positions, and "
-                f"{array.shape[2]} are needed; shorten the prompt, ask for fewer tokens or open the "
-                "conversation with a smaller capacity, or build it again for more with  "
-                f"{folder.rebuild_command}"
-            )
+        shape, least = (rows, heads, capacity, size), self._plans.least_rows
+        return DeviceCache(self._device, shape, self._plan.formats[name], least)
 
     def _pieces(self, embeds: Array, hidden: Array, caches: Mapping[str, Place]) -> list[_Piece]:
         rows, new = embeds.shape[:2]
+        _, _, capacity, _ = caches["past_key.0"].shape
+        held, most_new = max(rows, self._plans.least_rows), self._plans.most_new(capacity)
         pieces = []
-        for start in range(0, new, self._most_new):
-            stop = min(start + self._most_new, new)
-            whole = stop - start == new
-            own_embeds = embeds if whole else np.empty_like(embeds[:, start:stop])
-            own_hidden = hidden if whole else np.empty_like(hidden[:, start:stop])
-            pieces.append(self._piece(start, stop, own_embeds, own_hidden, rows, caches))
+        for start in range(0, new, most_new):
+            stop = min(start + most_new, new)
+            whole = stop - start == new and held == rows
+            shape = (held, stop - start, embeds.shape[2])
+            own_embeds = embeds if whole else np.zeros(shape, embeds.dtype)
+            own_hidden = hidden if whole else np.zeros(shape, hidden.dtype)
+            pieces.append(self._piece(start, stop, own_embeds, own_hidden, held, caches))
         return pieces
 
     def _piece(
@@ -171,7 +177,7 @@ class LanguageModelSession:
         staged = {n: Staged(self._device, self._plan, n, array) for n, array in arrays.items()}
         places = {**{name: one.place for name, one in staged.items()}, **caches}
         signature = self._plan.signature
-        launch = self._plan.launch(
+        launch = self._plans.launch(
             {port.name: places[port.name] for port in signature.inputs},
             {port.name: places[port.name] for port in signature.outputs},
         )
@@ -185,8 +191,8 @@ class LanguageModelSession:
         self, piece: _Piece, embeds: Array, hidden: Array, past_lengths: NDArray[np.int64]
     ) -> None:
         if piece.embeds is not embeds:
-            piece.embeds[...] = embeds[:, piece.start : piece.stop]
-        piece.past[:] = past_lengths + piece.start
+            piece.embeds[: len(embeds)] = embeds[:, piece.start : piece.stop]
+        piece.past[: len(past_lengths)] = past_lengths + piece.start  # others begin at 0
         for staged in piece.given:
             staged.upload()
         piece.launch()
@@ -196,13 +202,14 @@ class LanguageModelSession:
         for staged in piece.made:
             staged.finish()
         if piece.hidden is not hidden:
-            hidden[:, piece.start : piece.stop] = piece.hidden
+            hidden[:, piece.start : piece.stop] = piece.hidden[: len(hidden)]
 
-    def _check_room(self, past_lengths: NDArray[np.int64], new: int) -> None:
-        """Raise CapacityError unless every row has room: writing beyond it harms other memory."""
-        held = int(past_lengths.max(initial=0))
-        if int(past_lengths.min(initial=0)) < 0 or held + new > self.capacity:
-            raise CapacityError(
-                f"{new} new tokens behind {held} do not fit the {self.capacity} positions of the "
-                "engine's cache; shorten the prompt or start a new conversation"
-            )
+
+def _check_room(past_lengths: NDArray[np.int64], new: int, capacity: int) -> None:
+    """Raise CapacityError unless every row has room: writing beyond it harms other memory."""
+    held = int(past_lengths.max(initial=0))
+    if int(past_lengths.min(initial=0)) < 0 or held + new > capacity:
+        raise CapacityError(
+            f"{new} new tokens behind {held} do not fit the {capacity} positions of the engine's "
+            "cache; shorten the prompt or start a new conversation"
+        )

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from janus_edge.engine import Engine
-from janus_edge.errors import EngineError
+from janus_edge.engine_manifest import LanguagePlan
+from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph, Port, engine_signature, signature
-from janus_edge.runtime.cuda.device import Device
 from janus_edge.runtime.tensorrt import api
 from janus_edge.runtime.tensorrt.appending import Appending
+from janus_edge.runtime.tensorrt.environment import Environment
 from janus_edge.runtime.tensorrt.execution import Execution, Launch, Place
 from janus_edge.runtime.tensorrt.formats import Format, format_of
-from janus_edge.runtime.tensorrt.kernel_cache import KernelCache
-from janus_edge.runtime.tensorrt.messages import Messages
-from janus_edge.runtime.tensorrt.objects import ICudaEngine, Runtime
-from janus_edge.runtime.tensorrt.scratch import Scratch
+from janus_edge.runtime.tensorrt.objects import ICudaEngine
+from janus_edge.runtime.tensorrt.plan_pages import mapped
 
 Shape = tuple[int, ...]
 
-#: The graphs of a step of painting, in order; it is captured, `language_model` in its last profile.
+#: Asked before a plan is opened, and with the failure after it could not be.
+MakeRoom = Callable[["Plan", BackendError | None], bool]
+
+#: The graphs of a step of painting, in order; it is captured, `language_model` for one new token.
 STEP_GRAPHS = (
     Graph.IMAGE_EMBEDDING, Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.GUIDED_SAMPLER,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What the plans of one engine folder share."""
-
-    folder: Engine
-    tensorrt: api.TensorRT
-    runtime: Runtime
-    logger: object  # lives as long as the runtime
-    messages: Messages
-    device: Device
-    scratch: Scratch
-    kernels: KernelCache
 
 
 class Plan:
@@ -47,36 +32,75 @@ class Plan:
 
     ``signature`` is the graph table's, ``ports`` the engine's own (`graphs.engine_signature`). Where
     they differ, a run is followed by a kernel that appends the new keys and values to the cache.
-    Opening checks the file's hash, then that the plan has the graph's inputs and outputs. Raises
-    EngineError, with the command that builds the engine again, or BackendError.
+
+    It is opened by :meth:`open`, which checks the file's hash, then that the plan has the graph's
+    inputs and outputs. ``entry`` is which of the language model's plans it is; ``make_room`` is called
+    before such a plan is opened, and again with the failure where there was no memory for it: it
+    returns whether opening should be tried (`language_plans.py`).
     """
 
-    def __init__(self, environment: Environment, graph: Graph) -> None:
-        self.environment, self.graph = environment, graph
+    def __init__(
+        self,
+        environment: Environment,
+        graph: Graph,
+        entry: LanguagePlan | None = None,
+        make_room: MakeRoom | None = None,
+    ) -> None:
+        self.environment, self.graph, self.entry = environment, graph, entry
         manifest = environment.folder.manifest
-        self.path = environment.folder.graph(graph)
+        self._file = entry.file if entry else manifest.graphs[graph.value].file
+        self.path = environment.folder.path / self._file
         self.signature = signature(graph, manifest.config)
         self.ports = engine_signature(graph, manifest.config, manifest.target)
         self.formats: dict[str, Format] = {
             port.name: format_of(port.dtype, manifest.recipe.float_type)
             for port in (*self.signature.inputs, *self.signature.outputs, *self.ports.outputs)
         }
-        self._engine: ICudaEngine | None = _deserialized(environment, self.path)
-        self._check_tensors(self._engine)
-        self._bounds = _bounds(self._engine, self.signature.inputs)
-        self.scratch_bytes = self._engine.device_memory_size_v2
+        self._make_room = make_room
+        self._engine: ICudaEngine | None = None
+        self._closed = False
+        self._bounds: list[dict[str, tuple[Shape, Shape]]] = []
         self._executions: dict[int, Execution] = {}
-        self._appending = Appending(self) if self.ports != self.signature else None
+        self._appending: Appending | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its weights are on the GPU."""
+        return self._engine is not None
+
+    def open(self) -> ICudaEngine:
+        """The engine, opened unless it is open.
+
+        Raises EngineError, with the command that builds it again, or BackendError.
+        """
+        if self._closed:
+            raise BackendError(f"{self.path}: was closed; bind the graph again")
+        if self._engine is None:
+            environment = self.environment
+            environment.folder.file(self._file)  # its hash
+            engine = self._deserialized()
+            self._check_tensors(engine)
+            self._bounds = _bounds(engine, self.signature.inputs)
+            if self._appending is None and self.ports != self.signature:
+                self._appending = Appending(self)
+            self._engine = engine  # last: a plan that fails to open is not open
+            environment.device.note_memory()  # weights are TensorRT's own allocations
+        return self._engine
+
+    def release(self) -> None:
+        """Free the engine and its contexts, when the GPU has done with them, until it is needed."""
+        if self._engine is not None:
+            self.environment.device.stream.synchronize()
+            self._free()
 
     def close(self) -> None:
         """Free the engine and its contexts; what was bound to it cannot be called any more."""
-        for execution in self._executions.values():
-            execution.close()
-        self._executions.clear()
-        self._engine = None
+        self._closed = True
+        self._free()
 
     def largest(self, name: str, axis: int) -> int:
         """The largest size of an input's axis in any profile."""
+        self.open()
         return max(bounds[name][1][axis] for bounds in self._bounds)
 
     def launch(self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]) -> Launch:
@@ -85,18 +109,45 @@ class Plan:
         Names are the graph table's: present and past of a cache are given the same place.
         Raises EngineError for shapes that the engine was not built for.
         """
+        self.open()
         profile = self._profile({name: place.shape for name, place in inputs.items()})
+        self.execution(profile)  # fails here rather than in the first run
         append = None
         if self._appending is not None:
             outputs, append = self._appending.bound(inputs, outputs)
-        return Launch(self._execution(profile), dict(inputs), dict(outputs), append)
+        return Launch(self, profile, dict(inputs), dict(outputs), append)
 
-    def _execution(self, profile: int) -> Execution:
-        assert self._engine is not None
+    def execution(self, profile: int) -> Execution:
+        """The context of an optimisation profile, made when it is first needed."""
+        engine = self.open()
         if profile not in self._executions:
-            captured = self.graph in STEP_GRAPHS and profile == len(self._bounds) - 1
-            self._executions[profile] = Execution(self, self._engine, profile, captured=captured)
+            self._executions[profile] = Execution(
+                self, engine, profile, captured=self._is_step(profile)
+            )
         return self._executions[profile]
+
+    def _is_step(self, profile: int) -> bool:
+        """Whether a step of painting runs in this profile: of the language model, one token's."""
+        if self.graph is not Graph.LANGUAGE_MODEL:
+            return self.graph in STEP_GRAPHS
+        return self._bounds[profile]["inputs_embeds"][1][1] == 1
+
+    def _free(self) -> None:
+        for execution in self._executions.values():
+            execution.close()
+        self._executions.clear()
+        self._engine = None
+
+    def _deserialized(self) -> ICudaEngine:
+        """The engine of the file; other plans may be closed for it."""
+        if self._make_room:
+            self._make_room(self, None)
+        try:
+            return _deserialized(self.environment, self.path)
+        except BackendError as failure:
+            if not (self._make_room and self._make_room(self, failure)):
+                raise
+        return _deserialized(self.environment, self.path)
 
     def _profile(self, shapes: Mapping[str, Shape]) -> int:
         """The profile that takes these shapes; of several the last, which is the narrowest."""
@@ -144,6 +195,8 @@ class Plan:
             for given, dim in zip(shape, port.shape, strict=False)
             if given >= 0 and isinstance(dim, int)
         ]
+        if self.entry and "C" in port.shape:
+            fixed.append((shape[port.shape.index("C")], self.entry.capacity))
         if len(shape) != len(port.shape) or any(given != dim for given, dim in fixed):
             raise self._not_this_graph(f"{name} has the shape {list(shape)} and not {port}")
         if name.startswith("present_"):
@@ -160,9 +213,9 @@ class Plan:
 
 def _deserialized(environment: Environment, path: Path) -> ICudaEngine:
     """The engine of a plan file, which is read as it is needed and not kept in memory."""
-    with open(path, "rb") as file:
-        plan = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    engine = environment.runtime.deserialize_cuda_engine(plan)
+    assert environment.runtime is not None  # the environment is open
+    with mapped(path, give_up=environment.device.integrated) as plan:
+        engine = environment.runtime.deserialize_cuda_engine(plan)
     if engine is None:
         # a CUDA error that lasts is the better reason
         environment.device.stream.synchronize()

@@ -120,7 +120,14 @@ def test_info_of_a_device(janus_edge: Run, engine: Path) -> None:
     def change(data: dict[str, object]) -> None:
         sizes = {"smallest": 1, "typical": 2, "largest": 8}
         data["compute_capability"] = "8.7"
-        data["profiles"] = [{"rows": sizes, "new_tokens": sizes, "capacity": sizes}]
+        profile = {
+            "rows": sizes,
+            "new_tokens": sizes,
+            "capacity": {**sizes, "smallest": 8, "typical": 8},
+        }
+        file = data["graphs"]["language_model"]["file"]  # type: ignore[index]
+        built = {"weight_bytes": 0, "workspace_bytes": None, "passes": {}}
+        data["plans"] = [{"name": "lm", "file": file, "profiles": [profile], "build": built}]
         told = {
             "workspace_bytes": 3 << 20, "device_weight_bytes": 5 << 20,
             "precisions": {"MATRIX_MULTIPLY HALF": 2, "CONVOLUTION FLOAT": 1, "SHUFFLE HALF": 4},
@@ -131,7 +138,7 @@ def test_info_of_a_device(janus_edge: Run, engine: Path) -> None:
     edit_manifest(engine, change)
     done = janus_edge("info", engine)
     assert "ort-cpu, compute capability 8.7" in done.out
-    assert "rows 1 to 8 (2), new tokens 1 to 8 (2), capacity 1 to 8 (2)" in done.out
+    assert "lm: capacity 8, rows 1 to 8 (2), new tokens 1 to 8 (2)" in done.out
     assert "on the device 5.0 MiB, workspace 3.0 MiB" in done.out
     assert "  layers  HALF 6, FLOAT 1 (products HALF 2, FLOAT 1)\n" in done.out
     assert done.out.count("  layers  ") == 1

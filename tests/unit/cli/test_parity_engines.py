@@ -6,11 +6,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from janus_edge.bundle import Bundle
+from janus_edge.cli import engine_parity_report
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan
 from janus_edge.engines import polygraphy_parity
 from janus_edge.engines.build import build_engine
 from janus_edge.engines.parity_feeds import Feed
@@ -20,6 +23,7 @@ from janus_edge.graphs import Graph
 from tests.unit.cli.conftest import Run
 from tests.unit.engines.copying import Copying
 from tests.unit.engines.test_polygraphy_parity import Fakes
+from tests.unit.runtime.fakes import CONFIG
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,35 @@ def test_equal(
     assert runners.profiles == [0] * 3 + [0, 1] + [0] * 4
     done = janus_edge("parity", tiny_bundle, engine, "--engines")
     assert "8 of 8 updated caches within their tolerance" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("prefill=8", [("prefill", 0, 8, 32, 1), ("decode", 1, 1, 32, 1)]),
+        (
+            "chat=48,prefill=40,window=6",
+            [
+                ("prefill", 0, 16, 32, 1), ("window", 1, 6, 32, 1), ("decode", 2, 1, 32, 1),
+                ("prefill 48", 0, 16, 48, 1), ("window 48", 1, 6, 48, 1), ("decode 48", 2, 1, 48, 1),
+            ],
+        ),
+        ("split=1", [("prefill", 0, 16, 32, 2), ("decode", 0, 1, 32, 2)]),
+    ],
+)  # fmt: skip
+def test_plans_and_profiles(words: str, expected: list[tuple[str, int, int, int, int]]) -> None:
+    """Every profile of every plan of the language model is compared, with as many rows as it takes."""
+    profile = parse_profile(f"rows=4,capacity=32,{words}", CONFIG)
+    build = GraphBuild(0, None, {})
+    plans = tuple(
+        LanguagePlan(name, f"graphs/{name}.plan", one.plan_entries(), build)
+        for name, one in profile.language_plans().items()
+    )
+    capacities = sorted({plan.capacity for plan in plans})
+    engine = SimpleNamespace(manifest=SimpleNamespace(plans=plans, capacities=capacities))
+    parts = engine_parity_report._parts(engine, Graph.LANGUAGE_MODEL)  # type: ignore[arg-type]
+    assert [(p.name, p.profile, p.new, p.capacity, p.pictures) for p in parts] == expected
+    assert [p.file for p in parts] == [plan.file for plan in plans for _ in plan.profiles]
 
 
 def test_a_miss_is_bisected(

@@ -175,7 +175,7 @@ def test_key() -> None:
 @pytest.mark.parametrize(
     "change",
     [{"bundle": "c"}, {"target": "u"}, {"tools": {"x": "2"}}, {"compute_capability": "8.7"},
-     {"sources": "r"}, {"schema_version": 2}, {"options": {"workspace": "1"}}, {"tools": {"x": "1", "y": "1"}}],
+     {"sources": "r"}, {"schema_version": 0}, {"options": {"workspace": "1"}}, {"tools": {"x": "1", "y": "1"}}],
 )  # fmt: skip
 def test_key_of_others(change: dict[str, object]) -> None:
     ingredients = {

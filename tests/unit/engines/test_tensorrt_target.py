@@ -123,6 +123,33 @@ def test_the_shapes_reach_the_builder(tiny_bundle: Path, tmp_path: Path, machine
     assert len([*dumped.parent.iterdir()]) == len(Graph)
 
 
+def test_several_plans(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
+    """The language model is built once for each capacity, and once more for each phase that is
+    split; the other graphs once. The engine names all, and the command that builds it again too."""
+    words = "rows=4,prefill=20,capacity=32,chat=48,split=1"
+    made = build(tiny_bundle, tmp_path / "e", profile=words, dump=tmp_path / "networks").engine
+    manifest = Engine.open(tmp_path / "e").manifest
+    assert manifest == made.manifest
+    names = [
+        "language_model-prefill", "language_model-decode", "language_model-chat-prefill",
+        "language_model-chat-decode",
+    ]  # fmt: skip
+    assert [plan.name for plan in manifest.plans] == names
+    assert [plan.capacity for plan in manifest.plans] == [32, 32, 48, 48]
+    assert manifest.graphs["language_model"].file == "graphs/language_model-prefill.plan"
+    assert len(machine.made) == len(Graph) - 1 + 4
+    first = [*Graph].index(Graph.LANGUAGE_MODEL)
+    shapes = [[p.shapes["inputs_embeds"] for p in o.profiles] for o in machine.made[first:][:4]]
+    assert shapes == [
+        [((4, 1, 64), (4, 20, 64), (4, 20, 64))], [((4, 1, 64),) * 3],
+        [((4, 1, 64), (4, 20, 64), (4, 20, 64))], [((4, 1, 64),) * 3],
+    ]  # fmt: skip
+    for name, capacity in zip(names, (32, 32, 48, 48), strict=True):
+        dumped = (tmp_path / "networks" / f"{name}.txt").read_text("utf-8")
+        assert f"input  past_key.0 HALF[?,4,{capacity},16]" in dumped
+    assert "--profile rows=4:4,prefill=20:20,capacity=32,chat=48,split=1" in made.rebuild_command
+
+
 def test_the_timing_cache(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
     """Each graph starts from what the one before left, and the next build from the last one's."""
     timings = tmp_path / "cache"
@@ -274,10 +301,11 @@ def test_tensorrt_rtx(
     profile is built anew, by the very command that an engine names."""
     monkeypatch.setattr(tensorrt_target, "build_apart", build_here)  # 24 processes take long
     monkeypatch.setenv("JANUS_EDGE_CACHE", str(tmp_path / "cache"))
-    command = ["--target", "tensorrt-rtx", "--profile", "capacity=32"]
+    command = ["--target", "tensorrt-rtx", "--profile", "capacity=32,chat=64"]
     done = janus_edge("build", tiny_bundle, "a", *command)
     assert done.code == 0, done.err
     assert "MiB, tensorrt-rtx; built in " in done.out
+    assert "language_model has 2 plans, and each holds all of its weights" in done.out
     engine = Engine.open("a")
     assert engine.manifest.compute_capability == "8.0, 8.6, 8.9, 12.0"
     assert engine.manifest.tools.keys() == {"janus-edge", "onnx", "onnx-ir", "tensorrt-rtx"}
@@ -287,7 +315,13 @@ def test_tensorrt_rtx(
     assert language_model.workspace_bytes
     shown = janus_edge("info", "a").out
     assert "tensorrt-rtx, compute capability 8.0, 8.6, 8.9, 12.0" in shown
-    assert "rows 1 to 2 (2), new tokens 1 to 32 (32), capacity 32 to 32 (32)" in shown
+    for line in (
+        "language_model: capacity 32, rows 1 to 2 (2), new tokens 1 to 32 (32); 1",
+        "language_model-chat: capacity 64, rows 1 to 2 (2), new tokens 1 to 64 (64); 1",
+    ):
+        assert line in done.out
+        assert line in shown
+    assert "  and  language_model-chat  " in shown
     assert "all as written" in janus_edge("verify", "a").out
     assert "from the cache" in janus_edge("build", tiny_bundle, "b", *command).out
     program, *words = shlex.split(engine.rebuild_command)
@@ -296,7 +330,37 @@ def test_tensorrt_rtx(
     larger = [word.replace("rows=2:2", "rows=2:4") for word in words]
     done = janus_edge(*larger, "--json")
     data = json.loads(done.out)
-    assert (data["cached"], data["profiles"][0]["rows"]["largest"]) == (False, 4)
+    rows = [plan["profiles"][0]["rows"]["largest"] for plan in data["plans"]]
+    assert (data["cached"], rows) == (False, [4, 4])
+
+
+@RTX
+@pytest.mark.parametrize("split", [0, 1])
+def test_rtx_builds_several_plans(tiny_bundle: Path, tmp_path: Path, split: int) -> None:
+    """TensorRT-RTX itself builds the language model for each capacity, and prefill and decode apart:
+    the weights are the same, and a longer cache takes more scratch memory."""
+    bundle = Bundle.open(tiny_bundle)
+    words = f"rows=4,capacity=32,chat=256,split={split}"
+    options = TargetOptions(profile=words, capabilities=("8.9",))
+    made = target("tensorrt-rtx", bundle.manifest.config, options)
+    with silent("language_model") as row:
+        built = made.build(bundle, Graph.LANGUAGE_MODEL, tmp_path, row)
+    phases = ("-prefill", "-decode") if split else ("",)
+    names = [f"language_model{chat}{phase}" for chat in ("", "-chat") for phase in phases]
+    assert [plan.name for plan in built.plans] == names
+    assert (built.entry.file, built.build) == (built.plans[0].file, built.plans[0].build)
+    for plan in built.plans:
+        assert (tmp_path / plan.file).stat().st_size > 10_000
+        assert plan.build.precisions["KV_CACHE_UPDATE FLOAT"] == 4
+        assert plan.rows == (Range(4, 4, 4) if split else Range(1, 4, 4))
+    assert len({plan.build.weight_bytes for plan in built.plans}) == 1
+    loaded = [plan.build.device_weight_bytes or 0 for plan in built.plans]
+    assert 0 < max(loaded) < 1.01 * min(loaded)  # constants of the shapes differ
+    scratch = [plan.build.workspace_bytes or 0 for plan in built.plans]
+    assert scratch[0] < scratch[len(phases)]  # both with the prefill
+    assert sorted(p.name for p in (tmp_path / "graphs").iterdir()) == sorted(
+        f"{name}.plan" for name in names
+    )
 
 
 @RTX

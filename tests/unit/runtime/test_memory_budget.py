@@ -17,6 +17,7 @@ from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES
 from janus_edge.runtime.memory import chat_plan, generation_plan
 from janus_edge.runtime.memory_budget import (
+    CUDA_CONTEXT,
     GIB,
     MACHINES,
     USES,
@@ -38,13 +39,17 @@ def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
 
 
 def engine(
-    stated: dict[Graph, int], profiles: tuple[Profile, ...] = (), target: str = "tensorrt"
+    stated: dict[Graph, int],
+    capacities: tuple[int, ...] = (),
+    target: str = "tensorrt",
+    split: bool = False,
+    profiles: tuple[Profile, ...] = (),
 ) -> Engine:
     """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
     made = Engine.__new__(Engine)
     made.manifest = SimpleNamespace(  # type: ignore[assignment]
-        config=CONFIG, recipe=RECIPES["fp16"], profiles=profiles, files={"t": SimpleNamespace(size=7)},
-        target=target, text_embeddings=SimpleNamespace(file="t"),
+        target=target, config=CONFIG, recipe=RECIPES["fp16"], capacities=capacities, split=split,
+        profiles=profiles, files={"t": SimpleNamespace(size=7)}, text_embeddings=SimpleNamespace(file="t"),
         graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
         builds={
             g.value: SimpleNamespace(weight_bytes=10, workspace_bytes=stated.get(g)) for g in Graph
@@ -63,10 +68,11 @@ def test_a_bundle_has_what_its_requests_plan(tiny_bundle: Path) -> None:
     painting = parts(uses["painting"])
     assert painting.pop("logits and noise") == request.pop("logits") + request.pop("noise")
     assert painting.pop("scratch") > 0
+    assert painting.pop("CUDA context (estimate)") == CUDA_CONTEXT
     assert painting == request
     answering = parts(uses["answering"])
     chat = chat_plan(bundle, uses["answering"].capacity)
-    assert sum(answering.values()) - answering["scratch"] == chat.total
+    assert sum(answering.values()) - answering["scratch"] - CUDA_CONTEXT == chat.total
 
 
 def test_dimensions_stand_for_a_bundle(tiny_bundle: Path) -> None:
@@ -98,11 +104,8 @@ def test_everything_has_one_cache() -> None:
 
 
 def test_an_engine_says_its_scratch_and_capacity() -> None:
-    """The builder's word goes before the estimate; a profile's capacity before any other."""
-    profile = Profile(Range(1, 2, 4), Range(1, 8, 64), Range(192, 192, 192))
-    model = ModelBytes.of(
-        engine({graph: 5_000_000 + i for i, graph in enumerate(Graph)}, (profile,))
-    )
+    """The builder's word goes before the estimate; a plan's capacity before any other."""
+    model = ModelBytes.of(engine({graph: 5_000_000 + i for i, graph in enumerate(Graph)}, (192,)))
     assert model.scratch[Graph.VISION_ENCODER] == 5_000_000
     uses = planned(model)
     assert {budget.capacity for budget in uses.values()} == {192}
@@ -123,13 +126,33 @@ def test_an_engine_that_returns_new_rows(longest: int, tokens: int) -> None:
         Profile(Range(1, 2, 4), new, capacity) for new in (Range(1, 8, longest), decode)
     )
     found, plain = (
-        planned(ModelBytes.of(engine({}, profiles, target)), rows=4)
+        planned(ModelBytes.of(engine({}, (1024,), target, profiles=profiles)), rows=4)
         for target in ("tensorrt-10.3", "tensorrt")
     )
     for use, budget in found.items():
         expected = parts(budget)["KV cache"] * tokens // 1024
         assert parts(budget).pop("new keys and values of a prefill") == expected
         assert budget.total - expected == plain[use].total
+
+
+def test_an_engine_of_several_plans() -> None:
+    """Painting has the smallest plan that takes a picture, answering one that takes an image and an
+    answer; beyond all plans, the largest."""
+    for capacities, painting, answering in (
+        ((128, 256), 128, 128), ((96, 512), 512, 96), ((16, 32), 32, 32),
+    ):  # fmt: skip
+        uses = planned(ModelBytes.of(engine({}, capacities)))
+        assert (uses["painting"].capacity, uses["answering"].capacity) == (painting, answering)
+    with pytest.raises(InputError, match="built for a capacity of 128 and 256, not 64"):
+        budgets(ModelBytes.of(engine({}, (128, 256))), capacity=64)
+
+
+def test_an_engine_that_is_split() -> None:
+    """Prefill and decode hold the language model's weights once each."""
+    whole, split = (planned(ModelBytes.of(engine({}, (128,), split=s))) for s in (False, True))
+    for use in USES:
+        again = {name: n for name, n in parts(split[use]).items() if name not in parts(whole[use])}
+        assert again == {"weights of language_model again (split)": 10}
 
 
 def test_scratch_that_only_some_graphs_state() -> None:
@@ -148,6 +171,17 @@ def test_scratch_grows(graph: Graph) -> None:
     assert scratch_bytes(graph, CONFIG, 4, 4, 64) >= small
     longer = scratch_bytes(graph, CONFIG, 2, 2, 1024)
     assert (longer > small) == (graph is Graph.LANGUAGE_MODEL)
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3", "ort-cuda"])
+def test_what_cuda_takes(target: str) -> None:
+    """Its context counts; the page cache of the largest file does not, and is shown beside it."""
+    stated = dict.fromkeys(Graph, 100)
+    cuda, cpu = (planned(ModelBytes.of(engine(stated, (), t))) for t in (target, "ort-cpu"))
+    for use in USES:
+        assert cuda[use].total == cpu[use].total + CUDA_CONTEXT
+        assert "CUDA context (estimate)" not in parts(cpu[use])
+        assert (cuda[use].page_cache, cpu[use].page_cache) == (10, 0)
 
 
 def test_headroom() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from janus_edge.engine_manifest import Range
 from janus_edge.engines.tensorrt.profiles import Profile, fixed_sizes, optimization_profiles
 from janus_edge.errors import InputError
 from janus_edge.graphs import Graph, signature
+from janus_edge.schema import from_dict, to_dict
 from tests.unit.runtime.fakes import CONFIG
 
 MOST = CONFIG.language.max_positions
@@ -86,11 +88,20 @@ def test_window() -> None:
         assert tuple(shape[0] for shape in shapes[name]) == sizes
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_as_json(split: bool) -> None:
+    """What each plan is for can be given to another process that builds it."""
+    made = replace(PROFILE, chat=32, split=split, window=Range(1, 4, 6))
+    for one in (made, *made.language_plans().values()):
+        assert from_dict(Profile, json.loads(json.dumps(to_dict(one))), error=ValueError) == one
+
+
 def test_default() -> None:
     """Two rows per picture; a prefill may fill the cache, which is within the model's positions."""
     made = Profile.of(CONFIG, pictures=Range(1, 2, 4))
     assert made.rows == Range(1, 4, 8)
-    assert made.capacity == made.prefill.largest == min(MOST, 64 + 2 * CONFIG.image_tokens)
+    assert made.capacity == made.prefill.largest == 128  # 64 + 16 in whole blocks
+    assert made.chat == 0  # 64 + 2 * 16 are fewer
 
 
 @pytest.mark.parametrize(

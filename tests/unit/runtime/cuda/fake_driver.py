@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -102,12 +103,14 @@ class FakeDriver:
         total: int = 1 << 30,
         lacking: frozenset[str] = frozenset(),
         name: bytes = b"Fake GPU",
+        integrated: bool = False,
     ) -> None:
         self.name = name
         self.calls: Counter[str] = Counter()
         self.failures: dict[str, tuple[int, int]] = {}
         self.lost = 0
-        self.total, self._count, self._capability = total, count, capability
+        self.total, self._count = total, count
+        self._attributes = {75: capability[0], 76: capability[1], 18: int(integrated)}
         self._lacking = lacking
         self._functions: dict[str, Function] = {}
         self._handles = itertools.count(0x5000_0000_1000, 0x10)  # beyond 32 bits
@@ -121,6 +124,10 @@ class FakeDriver:
         self.executables: dict[int, list[Operation]] = {}
         self.modules: dict[int, ptx.Module] = {}
         self.kernels: dict[int, Kernel] = {}
+        #: what lives in the context and is not the driver's own: TensorRT's objects, by kind
+        self.guests: Counter[str] = Counter()
+        #: those that were alive when the context was released
+        self.orphans: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Function:
         # what `cuda_driver` calls besides
@@ -156,6 +163,11 @@ class FakeDriver:
         address = -(-ctypes.addressof(block) // 256) * 256
         self.memory[address] = (block, nbytes)
         return address
+
+    def admit(self, guest: object, kind: str) -> None:
+        """Count an object among ``guests`` as long as it lives."""
+        self.guests[kind] += 1
+        weakref.finalize(guest, self.guests.subtract, [kind])
 
     def holds(self, address: int, nbytes: int) -> bool:
         """Whether all of it lies within one piece of the GPU's memory."""
@@ -256,13 +268,14 @@ class FakeDriver:
         return 0
 
     def _cuDeviceGetAttribute(self, out: Any, attribute: int, device: int) -> None:
-        out.value = self._capability[attribute - 75]
+        out.value = self._attributes[attribute]
 
     def _cuDevicePrimaryCtxRetain(self, out: Any, device: int) -> None:
         out.value = self._context
         self._retained += 1
 
     def _cuDevicePrimaryCtxRelease_v2(self, device: int) -> None:
+        self.orphans += self.guests
         self._retained -= 1
 
     def _cuCtxSetCurrent(self, context: int) -> int:
@@ -444,7 +457,7 @@ class FakeDriver:
             module = ptx.parse(image.value.decode("ascii"))
         except ptx.PtxError:
             return INVALID_PTX
-        if module.target > 10 * self._capability[0] + self._capability[1]:
+        if module.target > 10 * self._attributes[75] + self._attributes[76]:
             return NO_BINARY
         out.value = next(self._handles)
         self.modules[out.value] = module

@@ -14,7 +14,7 @@ import pytest
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
-from janus_edge.engine_manifest import GraphBuild, Profile, Range
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile, Range
 from janus_edge.engines.build import BuiltGraph, build_engine
 from janus_edge.engines.lowering.passes import load, lower, save
 from janus_edge.engines.tensorrt import profiles
@@ -43,7 +43,10 @@ class FakeTarget:
     profile: profiles.Profile = PROFILE
     versions: dict[str, str] = field(default_factory=lambda: {"tensorrt": "10.16.1"})
     real: bool = False
-    scratch: dict[str, int] = field(default_factory=dict)
+    #: bytes of weights of each of the language model's plans; the file is as large
+    weights: int = 1000
+    padded: bool = True
+    scratch: dict[str, int | list[int]] = field(default_factory=dict)
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
@@ -56,8 +59,26 @@ class FakeTarget:
         pass
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
+        ports, plans = engine_signature(graph, self.config, self.name), []
+        several = {graph.value: self.profile}
+        if graph is Graph.LANGUAGE_MODEL:
+            several = self.profile.language_plans()
+        for name, profile in several.items():
+            self._write(bundle, graph, folder, name, profile)
+            plans.append(
+                LanguagePlan(
+                    name, f"graphs/{name}.plan", profile.plan_entries(), GraphBuild(1000, 4096, {})
+                )
+            )
+        entry = GraphEntry(plans[0].file, (), ports.inputs, ports.outputs)
+        told = tuple(plans) if graph is Graph.LANGUAGE_MODEL else ()
+        return BuiltGraph(entry, plans[0].build, told)
+
+    def _write(
+        self, bundle: Bundle, graph: Graph, folder: Path, name: str, profile: profiles.Profile
+    ) -> None:
         ports = engine_signature(graph, self.config, self.name)
-        fixed = profiles.fixed_sizes(graph, self.profile)
+        fixed = profiles.fixed_sizes(graph, profile)
         float_type = bundle.manifest.recipe.float_type
         tensors = {
             port.name: {
@@ -72,17 +93,16 @@ class FakeTarget:
         }
         plan = {
             "graph": graph.value,
+            "name": name,
             "onnx": str(self._source(bundle, graph, folder)) if self.real else None,
             "tensors": tensors,
-            "profiles": profiles.optimization_profiles(graph, self.config, self.profile),
+            "profiles": profiles.optimization_profiles(graph, self.config, profile),
             "scratch": self.scratch.get(graph.value, 4096),
-            "weights": 1000,
+            "weights": self.weights if graph is Graph.LANGUAGE_MODEL else 1000,
         }
-        path = folder / "graphs" / f"{graph.value}.plan"
+        path = folder / "graphs" / f"{name}.plan"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan))
-        entry = GraphEntry(f"graphs/{graph.value}.plan", (), ports.inputs, ports.outputs)
-        return BuiltGraph(entry, GraphBuild(1000, 4096, {}))
+        path.write_text(json.dumps(plan).ljust(plan["weights"] if self.padded else 0))
 
     def _source(self, bundle: Bundle, graph: Graph, folder: Path) -> Path:
         """The graph that the plan runs: the bundle's own, or what the target's passes make of it."""

@@ -55,6 +55,8 @@ class Behaviour:
     #: what runs asked for, one entry each: graph, profile, shapes of the inputs
     runs: list[tuple[str, int, dict[str, tuple[int, ...]]]] = field(default_factory=list)
     contexts: int = 0
+    #: the plans that were opened, in order
+    opened: list[str] = field(default_factory=list)
     #: what was compiled, one entry each: graph, profile, shapes
     compiled: list[str] = field(default_factory=list)
 
@@ -130,19 +132,24 @@ def fake_module(
             if "Runtime" in does.fail:
                 raise TypeError(does.fail["Runtime"])
             self._logger = logger
+            driver.admit(self, "runtime")
 
         def deserialize_cuda_engine(self, serialized: Any) -> Any:
             plan = json.loads(bytes(memoryview(serialized)))
             if fails("deserialize", self):
                 return None
-            return module.ICudaEngine(self, plan)
+            weights = driver.reserve(plan["weights"])
+            if weights is None:
+                self._logger.log(severity.ERROR, "CUDA initialization failure: out of memory")
+                return None
+            does.opened.append(plan.get("name", plan["graph"]))
+            return module.ICudaEngine(self, plan, weights)
 
     class CudaEngine:
-        def __init__(self, runtime: Any, plan: dict[str, Any]) -> None:
+        def __init__(self, runtime: Any, plan: dict[str, Any], weights: int) -> None:
             self._runtime, self._plan = runtime, plan
-            weights = driver.reserve(plan["weights"])
-            assert weights is not None
             self._end = weakref.finalize(self, driver.memory.pop, weights)
+            driver.admit(self, "engine")
             self._tensors = {
                 n: {**t, **does.tensors.get(n, {})} for n, t in plan["tensors"].items()
             }
@@ -157,7 +164,15 @@ def fake_module(
 
         @property
         def device_memory_size_v2(self) -> int:
-            return int(self._plan["scratch"])
+            return max(self._scratches())
+
+        def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
+            return self._scratches()[profile_index]
+
+        def _scratches(self) -> list[int]:
+            """Scratch memory by profile; a plan may state one size for all of them."""
+            told, profiles = self._plan["scratch"], self._plan["profiles"]
+            return told if isinstance(told, list) else [told] * len(profiles)
 
         def get_tensor_name(self, index: int) -> str:
             return [*self._tensors][index]
@@ -201,6 +216,7 @@ def fake_module(
     class RuntimeCache:
         def __init__(self) -> None:
             self._kernels: set[str] = set()
+            driver.admit(self, "kernels")
 
         def serialize(self) -> Any:
             if "serialize" in does.fail:
@@ -239,20 +255,21 @@ def fake_module(
             self._cache = cache
             self._engine, self._eager, self._profile = engine, eager, -1
             self._end = weakref.finalize(self, _one_less, does)
+            driver.admit(self, "context")
             self._shapes: dict[str, tuple[int, ...]] = {}
             self._addresses: dict[str, int] = {}
             self._scratch, self._warm = (0, 0), False
 
         def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
             if fails("set_optimization_profile_async", self._engine._runtime):
-                return False
+                raise RuntimeError("Error in set optimization profile async.")
             assert stream_handle in driver.streams
             self._profile = profile_index
             return True
 
         def set_device_memory(self, memory: int, size: int) -> None:
             assert memory % 256 == 0
-            assert size >= self._engine.device_memory_size_v2
+            assert size >= self._engine.get_device_memory_size_for_profile_v2(self._profile)
             self._scratch = (memory, size)
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -309,11 +326,12 @@ def fake_module(
                     assert self._addresses[name] == self._addresses[past], "not in place"
             addresses, scratch = dict(self._addresses), self._scratch
             kinds = {n: np.dtype(DTYPES[t["dtype"]]) for n, t in self._engine._tensors.items()}
+            inputs, profile, context = self._inputs(), self._profile, weakref.ref(self)
 
             def run() -> None:
-                does.runs.append(
-                    (plan["graph"], self._profile, {n: shapes[n] for n in self._inputs()})
-                )
+                if context() is None:
+                    raise LostError(700)  # its kernels and weights are gone
+                does.runs.append((plan["graph"], profile, {n: shapes[n] for n in inputs}))
                 places = [scratch]
                 arrays = {}
                 for name, shape in shapes.items():
@@ -326,7 +344,7 @@ def fake_module(
                     block = (ctypes.c_ubyte * nbytes).from_address(address)
                     arrays[name] = np.frombuffer(memoryview(block), kinds[name]).reshape(shape)
                 ctypes.memset(scratch[0], 0xEE, scratch[1])
-                _compute(plan, arrays, [*self._inputs()], functions or {})
+                _compute(plan, arrays, inputs, functions or {})
 
             driver.enqueue(stream_handle, run)
             return True

@@ -59,7 +59,7 @@ def test_uses_are_found() -> None:
     """The walks see the module's attributes and the objects' members."""
     assert uses() >= {
         "ILogger", "Runtime", "ExecutionContextAllocationStrategy.USER_MANAGED",
-        "IExecutionContext.execute_async_v3", "ICudaEngine.device_memory_size_v2",
+        "IExecutionContext.execute_async_v3", "ICudaEngine.get_device_memory_size_for_profile_v2",
         "IExecutionContext.is_stream_capturable", "Runtime.deserialize_cuda_engine",
     }  # fmt: skip
     assert {n for n in asked_for() if "." in n} < uses()

@@ -259,8 +259,8 @@ def test_plans_of_other_graphs(
     if tensor == "more":
         original = machine.module.ICudaEngine.__init__
 
-        def more(self: Any, runtime: Any, plan: dict[str, Any]) -> None:
-            original(self, runtime, plan)
+        def more(self: Any, runtime: Any, plan: dict[str, Any], weights: int) -> None:
+            original(self, runtime, plan, weights)
             self._tensors["more"] = change
 
         machine.module.ICudaEngine.__init__ = more

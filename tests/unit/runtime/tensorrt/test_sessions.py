@@ -292,6 +292,44 @@ def test_closing(roomy: Engine, machine: Machine) -> None:
     assert machine.driver.live() == {}
 
 
+@pytest.mark.parametrize("version", ["10.3", "11.4", "rtx-1.7"])
+def test_the_order_of_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Contexts, engines, compiled kernels and TensorRT's runtime are gone before the GPU's context
+    is released, though calls that were bound are still held."""
+    machine = install(monkeypatch, version=version)
+    rtx = version.startswith("rtx")
+    tool = "tensorrt-rtx" if rtx else "tensorrt"
+    versions = {tool: machine.module.__version__}
+    backend = TensorRTBackend(counting_engine(tmp_path, name=tool, versions=versions))
+    call = backend.session(Graph.TEXT_HEAD).bind(
+        {"hidden_states": np.ones((1, H), np.float32)},
+        {"logits": np.zeros((1, LM.vocab_size), np.float32)},
+    )
+    call()
+    alive = {"runtime", "engine", "context", *(["kernels"] if rtx else [])}
+    assert {kind for kind, count in machine.driver.guests.items() if count} == alive
+    held = backend.environment(), backend.plan(Graph.TEXT_HEAD), call
+    backend.close()
+    assert machine.driver.calls["cuDevicePrimaryCtxRelease_v2"] == 1
+    assert not machine.driver.orphans
+    assert held
+
+
+def test_scratch_memory_of_a_profile(tmp_path: Path, machine: Machine) -> None:
+    """A context is given what its own profile takes: single tokens need less than a prefill."""
+    engine = counting_engine(tmp_path, scratch={"language_model": [90_000, 5_000]})
+    backend = TensorRTBackend(engine)
+    cache = KVCache(LM, 1, 64, np.float32)
+    model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
+    scratch = backend.environment().scratch
+    model.plan(cache, 1).run()
+    assert scratch.reserve(0).nbytes == 5_000
+    model.prefill(cache, rows(5))
+    assert scratch.reserve(0).nbytes == 90_000
+
+
 def test_a_failure_that_lasts(backend: TensorRTBackend, machine: Machine) -> None:
     """Behind it every call tells it again, and closing does not fail."""
     session = backend.session(Graph.TEXT_HEAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,24 @@ from tests.unit.runtime.tensorrt.engines import FakeTarget, Machine, install
 ONE = Range(1, 1, 1)
 
 
-@pytest.fixture(scope="module", params=["tensorrt", "tensorrt-10.3"])
+PLANS = {
+    "one plan": {"capacity": 256},
+    "two plans": {"capacity": 64, "chat": 256},
+    "split plans": {"capacity": 64, "chat": 256, "split": True},
+}
+ENGINES = [*(("tensorrt", plans) for plans in PLANS), ("tensorrt-10.3", "two plans")]
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=" ".join)
 def engine(
-    request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
     """``tiny_bundle`` as plans that run its own graphs, or what `tensorrt-10.3` makes of them."""
     bundle = Bundle.open(tiny_bundle)
+    name, plans = request.param
     profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE)
-    target = FakeTarget(bundle.manifest.config, request.param, profile=profile, real=True)
+    profile = replace(profile, **PLANS[plans])  # type: ignore[arg-type]
+    target = FakeTarget(bundle.manifest.config, name, profile=profile, real=True)
     out = tmp_path_factory.mktemp("engine") / "tiny"
     return build_engine(bundle, target, out).engine.path
 

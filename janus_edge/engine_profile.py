@@ -1,0 +1,29 @@
+"""What an engine was built for, as the words of ``janus-edge build --profile``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from janus_edge.engine_manifest import LanguagePlan
+
+
+def profile_option(plans: Sequence[LanguagePlan], positions: int = 0) -> str:
+    """The words that build ``plans`` again, with room for ``positions`` if they have less.
+
+    A plan's first profile is the prefill's, the last the decoding's, and one in between a window's.
+    The painting plan's prefill may be cut to its capacity, so the largest plan's counts. Smallest
+    sizes above 1 are those of plans that are split.
+    """
+    capacities = sorted({plan.capacity for plan in plans})
+    largest = [plan for plan in plans if plan.capacity == capacities[-1]]
+    prefill, *rest = [profile for plan in largest for profile in plan.profiles]
+    sizes = {"rows": prefill.rows, "prefill": prefill.new_tokens}
+    for window in rest[:-1]:
+        sizes["window"] = window.new_tokens
+    words = [f"{name}={size.typical}:{size.largest}" for name, size in sizes.items()]
+    words.append(f"capacity={capacities[0]}")
+    if positions > capacities[-1]:
+        words.append(f"chat={positions}")
+    elif len(capacities) > 1:
+        words.append(f"chat={capacities[-1]}")
+    return ",".join([*words, *(["split=1"] if len(largest) > 1 else [])])

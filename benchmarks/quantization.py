@@ -74,6 +74,11 @@ VARIANTS = {
         for ranges in ("maximum", "entropy", "mean_squared_error")
     },
     "int8 not smoothed": Variant("int8", Changes(scaling="none")),
+    "fp8": Variant("fp8"),
+    **{
+        f"fp8 {ranges}": Variant("fp8", Changes(inputs=ranges))
+        for ranges in ("percentile", "mean_squared_error")
+    },
     "int8-weight": Variant("int8-weight"),
     "int8-weight block 32": Variant("int8-weight", Changes(block=32)),
     **{

@@ -119,4 +119,3 @@ def _importance(importance: NDArray[Any], rows: int) -> NDArray[np.float32]:
     if floats.min() < 0:
         raise InputError("importance must not be negative; give mean squares")
     return floats
-

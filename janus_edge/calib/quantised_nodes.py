@@ -36,7 +36,9 @@ def weight_tensors(
             writer.floats(f"{name}.scale.unit", unit, float_type),
         ]
     else:
-        tensors.append(writer.floats(f"{name}.scale", stored_scales(weight, float_type), float_type))
+        tensors.append(
+            writer.floats(f"{name}.scale", stored_scales(weight, float_type), float_type)
+        )
     zeros = _zero_points(weight)
     if zeros is not None:
         tensors.append(writer.numbers(f"{name}.zero_point", zeros, weight.bits))

@@ -27,6 +27,7 @@ _IMAGES = (
     Rule("vision_encoder/*", _W8A8),
 )
 
+
 def _weights_alone(scheme: Scheme) -> tuple[Rule, ...]:
     """Convolutions have no weight-only form that a backend computes with."""
     return (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", scheme))

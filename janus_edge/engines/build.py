@@ -22,9 +22,11 @@ from janus_edge.engine_manifest import (
 )
 from janus_edge.engines.cache import EngineCache, Ingredients
 from janus_edge.engines.sources import sources_digest
+from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row, Task, silent
+from janus_edge.target_limits import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,13 @@ def build_engine(
     if cache:
         cache.keep(engine)
     return BuildResult(engine, cached=False)
+
+
+def check_recipe(target: str, bundle: Bundle) -> None:
+    """Raise EngineError, with the fix, for a bundle whose recipe ``target`` does not take."""
+    why = refusal(target, bundle.manifest.recipe)
+    if why:
+        raise EngineError(f"{bundle.path}: {why}")
 
 
 def copy_file(bundle: Bundle, name: str, folder: Path) -> None:

@@ -121,11 +121,15 @@ def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_unknown_recipes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown recipe 'int9': choose one of int8, fp8, int8-weight"):
+    with pytest.raises(
+        InputError, match="unknown recipe 'int9': choose one of int8, fp8, int8-weight"
+    ):
         quantised_recipe("int9", "float32")
     with pytest.raises(InputError, match="not a readable recipe"):
         quantised_recipe(str(tmp_path / "absent.json"), "float32")
-    assert json.dumps(list(RULES)) == '["int8", "int8-weight", "int4-weight"]'
+    assert (
+        json.dumps(list(RULES)) == '["int8", "fp8", "int8-weight", "int4-weight", "nvfp4-weight"]'
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,11 @@ class QuantizedWeight:
         zero = self.zero_points
         if zero is not None and (zero.dtype != np.int8 or zero.shape != self.scales.shape):
             raise ValueError(f"zero points must be int8 {expected}")
-        if self.integer and self.bits == 4:
-            if not (_fits_int4(self.values) and (zero is None or _fits_int4(zero))):
-                raise ValueError("4-bit integers must lie in [-8, 7]")
         if not self.integer and zero is not None:
             raise ValueError(f"{self.values.dtype} has no zero points")
+        parts = (self.values, zero) if self.integer and self.bits == 4 else ()
+        if not all(part is None or _fits_int4(part) for part in parts):
+            raise ValueError("4-bit integers must lie in [-8, 7]")
 
     @property
     def integer(self) -> bool:

@@ -17,7 +17,7 @@ from janus_edge.tensorrt_module import MODULES
 _LOG = logging.getLogger(__name__)
 
 
-def recipe_for(target: str, name: str, parent: Bundle, changes: Changes = Changes()) -> Recipe:
+def recipe_for(target: str, name: str, parent: Bundle, changes: Changes) -> Recipe:
     """The recipe ``name`` with ``changes``, as engines of ``target`` take it.
 
     For TensorRT, built-in int4 weights are in blocks of 128 rows, or of 64 where only these divide a

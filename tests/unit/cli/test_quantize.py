@@ -35,6 +35,23 @@ def test_quantize(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     assert "exists already" in again.error
 
 
+def test_quantize_for_a_target(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The bundle has the target's blocks; what it does not take leaves nothing behind."""
+    words = ["--recipe", "int4-weight", "--scaling", "none", "--for", "tensorrt"]
+    done = janus_edge("quantize", tiny_bundle, tmp_path / "q", *words)
+    assert done.code == 0, done.err
+    assert "layers stay in float, which no block divides" in done.err
+    recipe = Bundle.open(tmp_path / "q").manifest.recipe
+    assert recipe.rules[-1].scheme == Scheme("int4", 128)
+    assert recipe.scheme("language_model", "layers.0.mlp.down_proj/MatMul") is None
+    done = janus_edge(
+        "quantize", tiny_bundle, tmp_path / "r", "--recipe", "int8-weight", *words[-2:]
+    )
+    assert done.code == 2
+    assert "recipe 'int8-weight' is not for tensorrt: some weights are int8" in done.error
+    assert not (tmp_path / "r").exists()
+
+
 def test_quantize_as_json(janus_edge: Run, tiny_bundle: Path, tmp_path: Path, recipe: Path) -> None:
     done = janus_edge("quantize", tiny_bundle, tmp_path / "q", "--recipe", recipe, "--json")
     report = json.loads(done.out)

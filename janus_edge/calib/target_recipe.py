@@ -16,6 +16,9 @@ from janus_edge.tensorrt_module import MODULES
 
 _LOG = logging.getLogger(__name__)
 
+#: Layers that a warning names.
+_SHOWN = 3
+
 
 def recipe_for(target: str, name: str, parent: Bundle, changes: Changes) -> Recipe:
     """The recipe ``name`` with ``changes``, as engines of ``target`` take it.
@@ -37,8 +40,10 @@ def recipe_for(target: str, name: str, parent: Bundle, changes: Changes) -> Reci
     least = 0 if chosen else min(INT4_BLOCKS)
     kept = tuple(Rule(node, None) for node in _undivided(recipe, parent, least))
     if kept:
-        nodes = ", ".join(rule.pattern for rule in kept)
-        _LOG.warning("%d layers stay in float, which no block divides: %s", len(kept), nodes)
+        _LOG.warning(
+            "%d layers stay in float, which no block that %s takes divides: %s%s", len(kept), target,
+            ", ".join(rule.pattern for rule in kept[:_SHOWN]), ", ..." if len(kept) > _SHOWN else "",
+        )  # fmt: skip
     return replace(recipe, rules=(*kept, *recipe.rules))
 
 

@@ -60,8 +60,8 @@ def _onnx_runtime(target: str, recipe: Recipe) -> str | None:
     if recipe.small_floats:
         names = " and ".join(sorted(recipe.number_types - {"int8", "int4"}))
         return (
-            f"its weights are {names}, with which ONNX Runtime's {where} does not compute; quantise "
-            f"with --recipe int8 or int4-weight for {target}"
+            f"its weights are {names}, for which ONNX Runtime's {where} has no matrix products; "
+            f"quantise with --recipe int8 or int4-weight for {target}"
         )
     return None
 

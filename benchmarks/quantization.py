@@ -79,7 +79,7 @@ VARIANTS = {
     "fp8": Variant("fp8"),
     **{
         f"fp8 {ranges}": Variant("fp8", Changes(inputs=ranges))
-        for ranges in ("percentile", "mean_squared_error")
+        for ranges in ("maximum", "percentile")
     },
     "int8-weight": Variant("int8-weight"),
     "int8-weight block 32": Variant("int8-weight", Changes(block=32)),

@@ -10,7 +10,8 @@ can be added to some variants; --prompts, --questions and --guidance must stay. 
 ``--graphs NAME=FOLDER`` adds a variant whose graphs another library quantised: FOLDER/GRAPH.onnx and
 FOLDER/GRAPH.weights replace those of the float bundle (``benchmarks/peers`` makes such folders). A
 variant of theirs that cannot be opened stays in the table with the reason. ``--bundle NAME=BUNDLE``
-adds a bundle that is there already, as one that was exported in fp16.
+adds a bundle that is there already, as one that was exported in fp16. Weights in nvfp4 are measured
+as the floats that they stand for (``dequantised.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dequantised import runnable
 from machine import describe
 from quantization_scores import asked_of, score, summary
 
@@ -74,6 +76,11 @@ VARIANTS = {
         for ranges in ("maximum", "entropy", "mean_squared_error")
     },
     "int8 not smoothed": Variant("int8", Changes(scaling="none")),
+    "fp8": Variant("fp8"),
+    **{
+        f"fp8 {ranges}": Variant("fp8", Changes(inputs=ranges))
+        for ranges in ("maximum", "percentile")
+    },
     "int8-weight": Variant("int8-weight"),
     "int8-weight block 32": Variant("int8-weight", Changes(block=32)),
     **{
@@ -87,6 +94,7 @@ VARIANTS = {
             " AWQ and GPTQ": Changes(gptq=True),
         }.items()
     },
+    "nvfp4-weight": Variant("nvfp4-weight"),
     **{
         f"int4-weight block 32 asymmetric {name}": Variant(
             "int4-weight", replace(change, block=32, symmetric=False, scaling="none")
@@ -145,7 +153,7 @@ def main() -> None:
         done = [one["seed"] for one in row.get("rounds", [])]
         missing = [seed for seed in range(given.seeds) if seed not in done]
         if missing and "failed" not in row and not given.no_evaluation:
-            with Janus.load(path, threads=given.threads) as janus:
+            with Janus.load(runnable(path), threads=given.threads) as janus:
                 for one in score(janus, missing, *_asked(given)):
                     row.setdefault("rounds", []).append(one)
                     _keep(given.output, found)
@@ -209,7 +217,7 @@ def _parity(path: Path, given: argparse.Namespace) -> Any:
     options, threads = MeasuringOptions(steps=given.steps), given.threads
     with (
         Janus.load(given.bundle, threads=threads) as reference,
-        Janus.load(path, threads=threads) as candidate,
+        Janus.load(runnable(path), threads=threads) as candidate,
     ):
         return to_dict(compare_bundles(reference, candidate, options))
 

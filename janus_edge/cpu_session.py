@@ -17,10 +17,14 @@ def cpu_session(
     *,
     threads: int = 0,
     quantised: bool = False,
+    small_floats: bool = False,
     spin: bool = False,
     prepacked: Path | None = None,
 ) -> InferenceSession:
-    """The graph at ``path``, opened by the module ``onnxruntime``; ``quantised`` if it may hold Q/DQ.
+    """The graph at ``path``, opened by the module ``onnxruntime``; ``quantised`` if it may hold Q/DQ,
+    ``small_floats`` if these may be of fp8: ONNX Runtime 1.31.1 has kernels for them, but would make
+    products of integers of them, which it then refuses; they are computed as they are written, and
+    dequantised weights are kept as floats.
 
     ``threads`` 0 lets ONNX Runtime take one per physical core. With ``spin`` they go on looking for work
     when the graph is done, which only one graph of a loop may do: each has threads of its own, and they
@@ -46,6 +50,8 @@ def cpu_session(
             entries["session.x64quantprecision"] = "1"
         # fails on graphs of opset 21 and newer (seen with 1.31.1)
         disabled = ["QDQPropagationTransformer"]
+    if small_floats:
+        entries["session.disable_quant_qdq"] = "1"
     if prepacked:
         options.optimized_model_filepath = str(prepacked)
         stem = "session.optimized_model_external_initializers"

@@ -1,4 +1,4 @@
-"""Precision as data: which float type a bundle's graphs compute in, and which nodes are integers.
+"""Precision as data: a bundle's float type, and the number types of its quantised nodes.
 
 A recipe knows no backend. A quantised recipe adds ordered rules over ``graph/node`` names, of which
 the first that matches wins; what no rule matches stays in the float type. The built-in quantised
@@ -11,6 +11,27 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from janus_edge.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class NumberType:
+    """A type that weights are stored in besides floats; ``blocks`` are the rows that may share a scale.
+
+    A block of 0 means one scale per output channel. ``integer`` types may have zero points.
+    """
+
+    bits: int
+    blocks: tuple[int, ...]
+    integer: bool
+
+
+#: ``fp8`` is E4M3; ``nvfp4`` is E2M1, whose scales are E4M3 with one scale of theirs per weight.
+NUMBER_TYPES = {
+    "int8": NumberType(8, (0, 32, 64, 128), integer=True),
+    "int4": NumberType(4, (32, 64, 128), integer=True),
+    "fp8": NumberType(8, (0,), integer=False),
+    "nvfp4": NumberType(4, (16,), integer=False),
+}
 
 #: How the range of an input is chosen (``calib/ranges.py``).
 RANGE_METHODS = ("maximum", "percentile", "entropy", "mean_squared_error")
@@ -26,11 +47,11 @@ SCALINGS = ("none", "smooth", "awq")
 class Scheme:
     """How the nodes of a rule are stored, and what they compute with.
 
-    ``weights`` is ``int8`` or ``int4``; ``block`` the rows along K that share a scale, 0 for one
-    scale per output channel (then int8, symmetric). ``inputs`` names the range method of inputs
-    that are int8 as well, or is None for weights alone. ``scaling`` is ``smooth`` (inputs int8) or
-    ``awq`` (weights alone), folded into the operator before where there is one. ``search`` fits
-    scales to the least squared error, ``gptq`` moves each row's error to the rows after it.
+    ``weights`` is one of NUMBER_TYPES; ``block`` the rows along K that share a scale, 0 for one
+    scale per output channel (then symmetric). ``inputs`` names the range method of inputs that are
+    of the weights' type as well, or is None for weights alone. ``scaling`` is ``smooth`` (with such
+    inputs) or ``awq`` (weights alone), folded into the operator before where there is one. ``search``
+    fits scales to the least squared error, ``gptq`` moves each row's error to the rows after it.
     """
 
     weights: str
@@ -42,26 +63,52 @@ class Scheme:
     gptq: bool = False
 
     def __post_init__(self) -> None:
-        if self.weights not in ("int8", "int4"):
-            raise ValueError(f"weights must be int8 or int4, found {self.weights!r}")
-        if self.block not in (0, 32, 64, 128):
-            raise ValueError(f"block must be 0, 32, 64 or 128, found {self.block}")
-        if not self.block and (self.weights == "int4" or not self.symmetric or self.gptq):
-            raise ValueError("int4, asymmetric and GPTQ weights need a block above 0")
-        if self.inputs is not None and self.inputs not in RANGE_METHODS:
+        numbers = NUMBER_TYPES.get(self.weights)
+        if numbers is None:
             raise ValueError(
-                f"inputs must be null or one of {', '.join(RANGE_METHODS)}; found {self.inputs!r}"
+                f"weights must be one of {', '.join(NUMBER_TYPES)}; found {self.weights!r}"
             )
-        if self.inputs is not None and self.block:
-            raise ValueError("int8 inputs need weights with a scale per channel: block 0")
+        if self.block not in numbers.blocks:
+            raise ValueError(
+                f"the block of {self.weights} must be one of {', '.join(map(str, numbers.blocks))}; "
+                f"found {self.block}"
+            )
+        fitted = self.scaling == "awq" or self.gptq or not self.symmetric
+        if fitted and not (self.block and numbers.integer):
+            raise ValueError(
+                "asymmetric, GPTQ and AWQ weights need int8 or int4 with a block above 0"
+            )
         if self.scaling not in SCALINGS:
             raise ValueError(
                 f"scaling must be one of {', '.join(SCALINGS)}; found {self.scaling!r}"
             )
-        if self.scaling == "smooth" and self.inputs is None:
-            raise ValueError("smooth scaling is for int8 inputs; weights alone take awq")
-        if self.scaling == "awq" and not self.block:
-            raise ValueError("awq scaling is for blocked weights; int8 inputs take smooth")
+        if self.inputs is not None:
+            self._check_inputs()
+        elif self.scaling == "smooth":
+            raise ValueError("smooth scaling is for 8-bit inputs; weights alone take awq")
+
+    def _check_inputs(self) -> None:
+        if self.inputs not in RANGE_METHODS:
+            raise ValueError(
+                f"inputs must be null or one of {', '.join(RANGE_METHODS)}; found {self.inputs!r}"
+            )
+        if self.block:
+            raise ValueError("8-bit inputs need weights with a scale per channel: block 0")
+        if self.weights == "fp8" and self.inputs == "entropy":
+            raise ValueError("entropy ranges count equal steps, which fp8 does not have")
+
+    @property
+    def bits(self) -> int:
+        """Bits of one weight."""
+        return NUMBER_TYPES[self.weights].bits
+
+    def block_for(self, rows: int) -> int:
+        """The largest block of the type, up to ``block``, that divides ``rows``.
+
+        The smallest where none does, 0 for a scale per channel.
+        """
+        smaller = [b for b in NUMBER_TYPES[self.weights].blocks if 0 < b <= self.block]
+        return max([b for b in smaller if rows % b == 0], default=min(smaller, default=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +155,28 @@ class Recipe:
 
     @property
     def quantised(self) -> bool:
-        """Whether any node may have integer weights, or the KV cache is of integers."""
-        return self.cache != "float" or any(rule.scheme for rule in self.rules)
+        """Whether any node may have quantised weights, or the KV cache is of integers."""
+        return self.cache != "float" or bool(self.number_types)
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """Those of the rules, without the rules that keep nodes in float."""
+        return tuple(rule.scheme for rule in self.rules if rule.scheme)
+
+    @property
+    def number_types(self) -> frozenset[str]:
+        """The types of NUMBER_TYPES that weights may have."""
+        return frozenset(scheme.weights for scheme in self.schemes)
+
+    @property
+    def small_floats(self) -> bool:
+        """Whether any node may have fp8 or nvfp4 weights."""
+        return any(not NUMBER_TYPES[name].integer for name in self.number_types)
 
     @property
     def int8_inputs(self) -> bool:
-        """Whether any node may compute on 8-bit inputs."""
-        return any(rule.scheme and rule.scheme.inputs for rule in self.rules)
+        """Whether any node may compute on int8 inputs."""
+        return any(scheme.inputs and scheme.weights == "int8" for scheme in self.schemes)
 
     def scheme(self, graph: str, node: str) -> Scheme | None:
         """The scheme of the first rule that matches; None for float."""

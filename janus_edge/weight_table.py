@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from janus_edge.config import JanusConfig, LanguageConfig, VisionConfig, VQConfig
 from janus_edge.errors import InputError
 from janus_edge.graphs import Graph
-from janus_edge.recipe import Recipe, Scheme
-
-#: must equal calib/integers.py's BLOCKS
-BLOCKS = (32, 64, 128)
+from janus_edge.recipe import NUMBER_TYPES, Recipe, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +38,18 @@ class Weight:
         if scheme is None:
             return size * (4 if self.wide else itemsize)
         convolution = len(self.shape) == 4
-        if not scheme.block:  # int8: a scale and a zero point for each output channel
-            return size + self.shape[0 if convolution else 1] * (itemsize + 1)
+        integer = NUMBER_TYPES[scheme.weights].integer
+        if not scheme.block:  # a scale for each output channel, and a zero point of an integer
+            return size + self.shape[0 if convolution else 1] * (itemsize + integer)
         if convolution:
             raise InputError(
                 f"{self.node} is a convolution, and its rule has blocks; give it block 0"
             )
         rows, columns = self.shape
-        smaller = [block for block in BLOCKS if block <= scheme.block]
-        block = max([one for one in smaller if rows % one == 0], default=smaller[0])
-        scales, bits = -(-rows // block) * columns, 4 if scheme.weights == "int4" else 8
+        block, bits = scheme.block_for(rows), scheme.bits
+        scales = -(-rows // block) * columns
+        if scheme.weights == "nvfp4":  # scales are of 8 bits, with a scale of their own
+            return -(-size * bits // 8) + scales + itemsize
         # symmetric int4 has no zero points
         zeros = 0 if bits == 4 and scheme.symmetric else -(-scales * bits // 8)
         return -(-size * bits // 8) + scales * itemsize + zeros

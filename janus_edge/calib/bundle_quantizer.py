@@ -110,8 +110,8 @@ def checked_calibration(
                 "again, which goes on where it was"
             )
         return statistics
-    schemes = [rule.scheme for rule in recipe.rules if rule.scheme]
-    if recipe.cache != "float" or any(s.inputs or s.gptq or s.scaling != "none" for s in schemes):
+    recorded = any(s.inputs or s.gptq or s.scaling != "none" for s in recipe.schemes)
+    if recipe.cache != "float" or recorded:
         raise InputError(
             f"recipe '{recipe.name}' needs to know what its layers read and cache: record it with "
             f"`janus-edge calibrate {parent.path} FILE.npz` and pass --calibration FILE.npz"

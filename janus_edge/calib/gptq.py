@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.calib.block_scales import BlockFormat
-from janus_edge.calib.integers import QuantizedWeight, as_float32, check_block
+from janus_edge.calib.integers import as_float32, check_block
+from janus_edge.calib.quantized_weight import QuantizedWeight
 from janus_edge.errors import InputError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -11,8 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from janus_edge.calib.integers import QuantizedWeight
-from janus_edge.calib.packing import pack_int4
+from janus_edge.calib.number_formats import E2M1, E4M3
+from janus_edge.calib.packing import pack_e2m1, pack_int4
+from janus_edge.calib.quantized_weight import QuantizedWeight
 from janus_edge.errors import BundleError
 
 #: Smaller values stay in the graph's own file, as the exporter has it.
@@ -24,6 +26,14 @@ _FLOATS: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype("<f4"),
     TensorProto.FLOAT16: np.dtype("<f2"),
     TensorProto.BFLOAT16: np.dtype("<u2"),
+}
+
+#: Of quantised values by their type and bits: the type in ONNX, and the bytes.
+_STORED: dict[tuple[np.dtype[Any], int], tuple[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    (np.dtype(np.int8), 8): (TensorProto.INT8, np.asarray),
+    (np.dtype(np.int8), 4): (TensorProto.INT4, pack_int4),
+    (E4M3, 8): (TensorProto.FLOAT8E4M3FN, np.asarray),
+    (E2M1, 4): (TensorProto.FLOAT4E2M1, pack_e2m1),
 }
 
 
@@ -109,11 +119,10 @@ class WeightWriter:
         """``values`` in a float type."""
         return self.tensor(name, data_type, values.shape, as_stored(values, data_type).tobytes())
 
-    def integers(self, name: str, values: NDArray[np.int8], bits: int) -> TensorProto:
-        """int8 ``values`` as int8, or two to a byte as int4."""
-        if bits == 4:
-            return self.tensor(name, TensorProto.INT4, values.shape, pack_int4(values).tobytes())
-        return self.tensor(name, TensorProto.INT8, values.shape, values.tobytes())
+    def numbers(self, name: str, values: NDArray[Any], bits: int) -> TensorProto:
+        """``values`` in their own type; int8 of ``bits`` 4, and E2M1, two to a byte."""
+        data_type, pack = _STORED[values.dtype, bits]
+        return self.tensor(name, data_type, values.shape, pack(values).tobytes())
 
 
 def stored_scales(weight: QuantizedWeight, data_type: int) -> NDArray[np.float32]:

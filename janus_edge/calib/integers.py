@@ -1,21 +1,22 @@
-"""Weights as integers and scales, in the conventions of ONNX's DequantizeLinear.
+"""Weights as 8-bit numbers and 4-bit integers with scales, as ONNX's DequantizeLinear reads them.
 
 A linear weight is [K, N] = [in, out], a convolution's [O, I, kh, kw]. Per channel: int8 in
-[-127, 127] with a scale for each index of one axis. Blocked: 4 or 8 bits with a scale for each
-``block`` rows of a column; where K is no multiple of ``block``, the last block is shorter and there
+[-127, 127] or fp8, with a scale for each index of one axis. Blocked: integers of 4 or 8 bits with a
+scale for each ``block`` rows of a column; where K is no multiple of ``block``, the last block is shorter and there
 are ceil(K / block) rows of scales (ONNX, DequantizeLinear: block_size B fits S scales on an axis
 of length D if ceil(D / S) <= B <= ceil(D / (S - 1)) - 1). TensorRT wants a multiple.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.calib.block_scales import BlockFormat
+from janus_edge.calib.number_formats import INT8, NumberFormat
+from janus_edge.calib.quantized_weight import QuantizedWeight
 from janus_edge.errors import InputError
 
 #: Rows that share a scale: what ONNX Runtime's MatMulNBits and TensorRT both read.
@@ -25,65 +26,10 @@ BLOCKS = (32, 64, 128)
 _COLUMNS = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizedWeight:
-    """dq = (values - zero_points) * scales, as DequantizeLinear computes it in float32.
-
-    ``values`` is int8, of the weight's shape and within ``bits``. Per channel (``block`` None)
-    ``scales`` is float32 [length of ``axis``]; blocked, it has the weight's shape but for
-    ceil(length / block) along ``axis``. All scales are positive. ``zero_points`` is int8 like
-    ``values``, of the scales' shape, or None for zeros. Raises ValueError for anything else.
-    """
-
-    values: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    zero_points: NDArray[np.int8] | None
-    bits: int
-    axis: int
-    block: int | None
-
-    def __post_init__(self) -> None:
-        shape = list(self.values.shape)
-        if self.bits not in (4, 8) or not 0 <= self.axis < len(shape):
-            raise ValueError(f"{self.bits} bits along axis {self.axis} of a weight {shape}")
-        length = shape[self.axis]
-        expected = [length]
-        if self.block is not None:
-            expected = shape.copy()
-            expected[self.axis] = -(-length // self.block)
-        if list(self.scales.shape) != expected:
-            raise ValueError(f"scales must be {expected}, found {list(self.scales.shape)}")
-        if self.values.dtype != np.int8 or self.scales.dtype != np.float32:
-            raise ValueError("values must be int8 and scales float32")
-        if not (self.scales > 0).all() or not np.isfinite(self.scales).all():
-            raise ValueError("scales must be positive and finite")
-        for integers in (self.values, self.zero_points):
-            if integers is not None and self.bits == 4 and not _fits_int4(integers):
-                raise ValueError("4-bit integers must lie in [-8, 7]")
-        zero = self.zero_points
-        if zero is not None and (zero.dtype != np.int8 or zero.shape != self.scales.shape):
-            raise ValueError(f"zero points must be int8 {expected}")
-
-    def dequantized(self) -> NDArray[np.float32]:
-        """The weight that the integers stand for, float32."""
-        values = self.values.astype(np.float32)
-        if self.zero_points is not None:
-            values -= self._spread(self.zero_points)
-        values *= self._spread(self.scales)
-        return values
-
-    def _spread(self, parameters: NDArray[Any]) -> NDArray[Any]:
-        """Scales or zero points in a shape that broadcasts to the values'."""
-        if self.block is None:
-            shape = [1] * self.values.ndim
-            shape[self.axis] = -1
-            return parameters.reshape(shape)
-        repeated = np.repeat(parameters, self.block, self.axis)
-        return repeated.take(np.arange(self.values.shape[self.axis]), self.axis)
-
-
-def quantize_per_channel(weight: NDArray[Any], axis: int) -> QuantizedWeight:
-    """Symmetric int8: scale = max |w| / 127 over all axes but ``axis``, q = round(w / scale).
+def quantize_per_channel(
+    weight: NDArray[Any], axis: int, numbers: NumberFormat = INT8
+) -> QuantizedWeight:
+    """Symmetric: scale = max |w| / largest over all axes but ``axis``, q = round(w / scale).
 
     ``weight`` is any float type and shape; ``axis`` is that of the outputs (1 of a linear weight
     [K, N], 0 of a convolution's). A channel of zeros has scale 1. Raises InputError for a weight
@@ -92,15 +38,15 @@ def quantize_per_channel(weight: NDArray[Any], axis: int) -> QuantizedWeight:
     if not 0 <= axis < weight.ndim:
         raise InputError(f"a weight {list(weight.shape)} has no axis {axis}")
     channels = np.moveaxis(as_float32(weight), axis, 0)
-    values = np.empty(channels.shape, np.int8)
+    values = np.empty(channels.shape, numbers.dtype)
     scales = np.empty(len(channels), np.float32)
     # channels of a linear weight lie across the memory: some at once, to use what is fetched
     step = max(1, (1 << 20) * len(channels) // max(channels.size, 1))
     for start in range(0, len(channels), step):
         part = channels[start : start + step].reshape(len(channels[start : start + step]), -1)
-        scale = np.abs(part).max(1, initial=0) / np.float32(127)
+        scale = np.abs(part).max(1, initial=0) / np.float32(numbers.largest)
         scale[scale < np.finfo(np.float32).tiny] = 1
-        q = np.clip(np.rint(part / scale[:, None]), -127, 127)
+        q = numbers.rounded(part / scale[:, None])
         values[start : start + step] = q.reshape(-1, *channels.shape[1:])
         scales[start : start + step] = scale
     return QuantizedWeight(
@@ -173,7 +119,3 @@ def _importance(importance: NDArray[Any], rows: int) -> NDArray[np.float32]:
     if floats.min() < 0:
         raise InputError("importance must not be negative; give mean squares")
     return floats
-
-
-def _fits_int4(values: NDArray[np.int8]) -> bool:
-    return not values.size or (int(values.min()) >= -8 and int(values.max()) <= 7)

@@ -1,4 +1,4 @@
-"""Two 4-bit integers to a byte, as ONNX stores them.
+"""Two 4-bit numbers to a byte, as ONNX stores them.
 
 In C order, the first of a pair in the low four bits, in two's complement; an odd number of values
 leaves the last high bits zero (ONNX, "Int4 and UInt4", onnx.proto TensorProto.int32_data).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,17 @@ def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:
     """
     if values.dtype != np.int8 or (values.size and (values.min() < -8 or values.max() > 7)):
         raise InputError(f"int4 holds int8 values from -8 to 7, found {values.dtype} beyond them")
-    nibbles = np.zeros(values.size + values.size % 2, np.uint8)
-    nibbles[: values.size] = values.reshape(-1).view(np.uint8) & 0xF
+    return _pack(values.view(np.uint8))
+
+
+def pack_e2m1(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes [ceil(n / 2)] of n ``values`` of ml_dtypes' float4_e2m1fn, of any shape."""
+    return _pack(np.ascontiguousarray(values).view(np.uint8))
+
+
+def _pack(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    nibbles = np.zeros(codes.size + codes.size % 2, np.uint8)
+    nibbles[: codes.size] = codes.reshape(-1) & 0xF
     packed: NDArray[np.uint8] = nibbles[0::2] | nibbles[1::2] << np.uint8(4)
     return packed
 

@@ -1,12 +1,9 @@
-"""Rewriting one graph: integers and explicit Q/DQ nodes in place of float weights.
+"""Rewriting one graph: quantised weights and explicit Q/DQ nodes in place of float weights.
 
-    W [K, N]          ->  DequantizeLinear(W.quantized, W.scale)
-    X (scheme.inputs) ->  DequantizeLinear(QuantizeLinear(X, X.scale))
-
-Every node has a pair of its own before it, though others read the same input: ONNX Runtime 1.31 fuses
-a signed pair only into a single reader. Every int8 zero point is written out, which its exact
-products on x86 ask for (``session.x64quantprecision``). Standard ONNX, so that ONNX Runtime and TensorRT read the same file. Weights pass through memory one
-at a time (those of one input together, while factors for it are sought).
+What stands in the graph is in ``quantised_nodes.py``. Every node has a Q/DQ pair of its own before
+it, though others read the same input: ONNX Runtime 1.31 fuses a signed pair only into a single
+reader. Weights pass through memory one at a time (those of one input together, while factors for it
+are sought).
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from janus_edge.calib import awq, smoothing
 from janus_edge.calib.calibration_file import Calibration
@@ -29,17 +26,20 @@ from janus_edge.calib.graph_weights import (
     is_float,
     read_bytes,
     read_floats,
-    stored_scales,
 )
 from janus_edge.calib.histogram import Histogram
-from janus_edge.calib.integers import (
-    BLOCKS,
-    QuantizedWeight,
-    quantize_blocks,
-    quantize_per_channel,
-)
+from janus_edge.calib.integers import quantize_blocks, quantize_per_channel
+from janus_edge.calib.number_formats import FORMATS
+from janus_edge.calib.nvfp4 import quantize_nvfp4
 from janus_edge.calib.operands import Operand, load_graph, operands_of
-from janus_edge.calib.ranges import RANGES, scale_of
+from janus_edge.calib.quantised_nodes import (
+    input_nodes,
+    input_tensors,
+    weight_nodes,
+    weight_tensors,
+)
+from janus_edge.calib.quantized_weight import QuantizedWeight
+from janus_edge.calib.ranges import range_of, scale_of
 from janus_edge.calib.statistics import InputStatistics
 from janus_edge.errors import InputError
 from janus_edge.recipe import Recipe, Scheme
@@ -112,15 +112,15 @@ class GraphQuantizer:
                 if operand.weight in self._tensors:
                     tensor = self._tensors.pop(operand.weight)
                     weight = self._quantised(tensor, operand, scheme)
-                    tensors += _weight_tensors(weight, tensor, writer)
-                    before.append(_weight_node(weight, operand))
+                    tensors += weight_tensors(weight, tensor, writer)
+                    before += weight_nodes(weight, operand)
                     progress(4 * weight.values.size)
                 node.input[1] = f"{operand.weight}.dequantized"
                 if scheme.inputs:
                     if operand.input not in scales:
                         scales.add(operand.input)
                         tensors += self._input_tensors(operand, scheme, tensor.data_type, writer)
-                    before += _input_nodes(operand)
+                    before += input_nodes(operand)
                     node.input[0] = before[-1].output[0]
             for name, tensor in self._tensors.items():
                 tensors.append(self._kept(name, tensor, writer))
@@ -153,12 +153,13 @@ class GraphQuantizer:
         weights = [read_floats(self._tensors[r.weight], self._folder) for r in readers]
         if scheme.scaling == "smooth":
             found = smoothing.smooth(
-                recorded.sample_rows, weights, input_maximum=recorded.channel_maximum
-            )
+                recorded.sample_rows, weights, input_maximum=recorded.channel_maximum,
+                numbers=FORMATS[scheme.weights],
+            )  # fmt: skip
         else:
             # rounding to nearest stands in for the search of scales, which takes ten times as long
             found = awq.scale_for_blocks(
-                recorded.sample_rows, weights, _bits(scheme), scheme.block,
+                recorded.sample_rows, weights, scheme.bits, scheme.block,
                 symmetric=scheme.symmetric, mean_abs=recorded.channel_mean,
             )  # fmt: skip
         self._alphas[name] = found.alpha
@@ -175,7 +176,8 @@ class GraphQuantizer:
         if columns is not None:
             weight = weight / columns
         if not scheme.block:
-            return quantize_per_channel(weight, axis=0 if operand.op_type == "Conv" else 1)
+            axis = 0 if operand.op_type == "Conv" else 1
+            return quantize_per_channel(weight, axis, FORMATS[scheme.weights])
         recorded = self._statistics(operand.input) if self._calibration or scheme.gptq else None
         factors = np.ones(operand.channels, np.float32) if rows is None else rows
         if scheme.gptq and recorded:
@@ -186,12 +188,14 @@ class GraphQuantizer:
                 )
             gram = recorded.gram / np.outer(factors, factors)
             return quantize_gptq(
-                weight, gram, _bits(scheme), scheme.block,
+                weight, gram, scheme.bits, scheme.block,
                 symmetric=scheme.symmetric, search=scheme.search,
             )  # fmt: skip
         importance = recorded.channel_mean_square / factors**2 if recorded else None
+        if scheme.weights == "nvfp4":
+            return quantize_nvfp4(weight, importance)
         return quantize_blocks(
-            weight, _bits(scheme), scheme.block,
+            weight, scheme.bits, scheme.block,
             symmetric=scheme.symmetric, search=scheme.search, importance=importance,
         )  # fmt: skip
 
@@ -201,17 +205,16 @@ class GraphQuantizer:
         """The scale and zero point of an input, from its statistics under the factors."""
         assert scheme.inputs
         recorded, factors = self._statistics(operand.input), self._rows.get(operand.input)
-        histogram = recorded.histogram
+        histogram, numbers = recorded.histogram, FORMATS[scheme.weights]
         if factors is not None:
             histogram = Histogram()
             histogram.add(recorded.sample_rows / factors)
         if factors is not None and scheme.inputs == "maximum":
             amax = float(np.max(recorded.channel_maximum / factors))
         else:
-            amax = RANGES[scheme.inputs](histogram)
-        scale = np.array(scale_of(amax), np.float32)
-        zero = writer.integers(f"{operand.input}.zero_point", np.zeros((), np.int8), 8)
-        return [writer.floats(f"{operand.input}.scale", scale, data_type), zero]
+            amax = range_of(scheme.inputs, histogram, numbers)
+        scale = np.array(scale_of(amax, numbers), np.float32)
+        return input_tensors(operand, scale, numbers, data_type, writer)
 
     def _kept(self, name: str, tensor: TensorProto, writer: WeightWriter) -> TensorProto:
         """A weight that stays in its type, divided where factors were folded into it."""
@@ -240,59 +243,4 @@ def _fitting(scheme: Scheme, operand: Operand, graph: str) -> Scheme:
             f"'{graph}/{operand.node}' is a convolution, whose weights take one scale per channel: "
             "give it a rule of its own with block 0, or keep it in float"
         )
-    smaller = [b for b in BLOCKS if b <= scheme.block]
-    dividing = [b for b in smaller if operand.channels % b == 0]
-    return replace(scheme, block=max(dividing, default=smaller[0]))
-
-
-def _bits(scheme: Scheme) -> int:
-    return 4 if scheme.weights == "int4" else 8
-
-
-def _weight_tensors(
-    weight: QuantizedWeight, original: TensorProto, writer: WeightWriter
-) -> list[TensorProto]:
-    name = original.name
-    scales = stored_scales(weight, original.data_type)
-    tensors = [
-        writer.integers(f"{name}.quantized", weight.values, weight.bits),
-        writer.floats(f"{name}.scale", scales, original.data_type),
-    ]
-    zeros = _zero_points(weight)
-    if zeros is not None:
-        tensors.append(writer.integers(f"{name}.zero_point", zeros, weight.bits))
-    return tensors
-
-
-def _zero_points(weight: QuantizedWeight) -> NDArray[np.int8] | None:
-    """Those of the weight; zeros for symmetric int8, none for symmetric int4."""
-    if weight.zero_points is None and weight.bits == 8:
-        return np.zeros(weight.scales.shape, np.int8)
-    return weight.zero_points
-
-
-def _weight_node(weight: QuantizedWeight, operand: Operand) -> onnx.NodeProto:
-    name = operand.weight
-    inputs = [f"{name}.quantized", f"{name}.scale"]
-    if _zero_points(weight) is not None:
-        inputs.append(f"{name}.zero_point")
-    blocked = {"block_size": weight.block} if weight.block else {}
-    return helper.make_node(
-        "DequantizeLinear", inputs, [f"{name}.dequantized"],
-        name=f"{name}/DequantizeLinear", axis=weight.axis, **blocked,
-    )  # fmt: skip
-
-
-def _input_nodes(operand: Operand) -> list[onnx.NodeProto]:
-    parameters = [f"{operand.input}.scale", f"{operand.input}.zero_point"]
-    stem = f"{operand.node}/input"
-    return [
-        helper.make_node(
-            "QuantizeLinear", [operand.input, *parameters], [f"{stem}.quantized"],
-            name=f"{stem}/QuantizeLinear",
-        ),
-        helper.make_node(
-            "DequantizeLinear", [f"{stem}.quantized", *parameters], [f"{stem}.dequantized"],
-            name=f"{stem}/DequantizeLinear",
-        ),
-    ]  # fmt: skip
+    return replace(scheme, block=scheme.block_for(operand.channels))

@@ -1,6 +1,7 @@
-"""Symmetric ranges for int8 activations: the |x| that maps to 127, from a histogram of |x|.
+"""Symmetric ranges for 8-bit inputs: the |x| that maps to the largest number, from a histogram of |x|.
 
-A range ``amax`` becomes ``scale = amax / 127`` and x becomes clip(round(x / scale), -127, 127).
+A range ``amax`` becomes ``scale = amax / 127`` for int8 and ``amax / 448`` for fp8
+(``number_formats.py``).
 Every function takes a Histogram, returns a float with 0 <= amax <= maximum, which is 0 only if
 nothing but zeros was seen, and raises InputError for a histogram without values.
 """
@@ -14,17 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from janus_edge.calib.histogram import BINS, Histogram
+from janus_edge.calib.number_formats import INT8, NumberFormat
 from janus_edge.errors import InputError
 
-#: The largest integer: -128 is left out, so that the range is symmetric.
+#: Equal steps that the entropy method counts in.
 LEVELS = 127
 
 #: Ranges that the search for the least squared error tries, relative to the maximum.
 _CLIPS: list[float] = np.geomspace(1 / 256, 1, 193).tolist()
 
 
-def scale_of(amax: float) -> float:
-    """scale = amax / 127 for an ``amax`` from this module.
+def scale_of(amax: float, numbers: NumberFormat = INT8) -> float:
+    """scale = amax / (the largest of ``numbers``) for an ``amax`` from this module.
 
     An input that was always zero (or below what float32 can divide by) has scale 1, never 0: zero
     stays zero, nothing is divided by zero, and TensorRT accepts the node, as it takes only
@@ -32,7 +34,7 @@ def scale_of(amax: float) -> float:
     """
     if not 0 <= amax < float("inf"):
         raise InputError(f"a range must be finite and not negative, found {amax}")
-    scale = amax / LEVELS
+    scale = amax / numbers.largest
     return scale if scale >= float(np.finfo(np.float32).tiny) else 1.0
 
 
@@ -84,14 +86,14 @@ def entropy(histogram: Histogram) -> float:
     return amax
 
 
-def mean_squared_error(histogram: Histogram) -> float:
+def mean_squared_error(histogram: Histogram, numbers: NumberFormat = INT8) -> float:
     """amax = the c that minimises the expected squared error of rounding and clipping.
 
-    E(c) = sum_b counts[b] mean_{x in b} (x - s min(round(x / s), 127))^2 with s = c / 127, over
-    193 values of c from max / 256 to max. Within a bin x is taken as uniform and the mean is
-    exact, so that values far below a step (they become 0) are not charged the s^2 / 12 of
-    others. Banner et al., "Post training 4-bit quantization of convolutional networks for
-    rapid-deployment", arXiv 1810.05723, minimise the same for normal and Laplace distributions.
+    E(c) = sum_b counts[b] mean_{x in b} (x - round(x))^2, round(x) the nearest of ``numbers`` times
+    c / largest, over 193 values of c from max / 256 to max. Within a bin x is taken as uniform and
+    the mean is exact, so that values far below a step (they become 0) are not charged the
+    s^2 / 12 of others. Banner et al., "Post training 4-bit quantization of convolutional networks
+    for rapid-deployment", arXiv 1810.05723, minimise the same for normal and Laplace distributions.
     """
     _check(histogram)
     if not histogram.maximum:
@@ -100,8 +102,18 @@ def mean_squared_error(histogram: Histogram) -> float:
     width = histogram.width / histogram.maximum
     ends = np.arange(BINS + 1) * np.float64(width)
     density: NDArray[np.float64] = histogram.counts / (histogram.count * width)
-    errors = [float(density @ np.diff(_error_below(ends, clip))) for clip in _CLIPS]
+    levels = numbers.levels.astype(np.float64) / numbers.largest
+    errors = [
+        float(density @ np.diff(_error_below(ends / clip, levels))) * clip**3 for clip in _CLIPS
+    ]
     return _CLIPS[int(np.argmin(errors))] * histogram.maximum
+
+
+def range_of(method: str, histogram: Histogram, numbers: NumberFormat) -> float:
+    """The ``amax`` that one of RANGES chooses for inputs of ``numbers``."""
+    if method == "mean_squared_error":  # the only one that depends on them
+        return mean_squared_error(histogram, numbers)
+    return RANGES[method](histogram)
 
 
 def _check(histogram: Histogram) -> None:
@@ -124,12 +136,15 @@ def _divergence(counts: NDArray[np.float64], beyond: float) -> float:
     return logs / (total + beyond) + math.log(total / (total + beyond))
 
 
-def _error_below(x: NDArray[np.floating], clip: float) -> NDArray[np.float64]:
-    """The integral from 0 to x of the squared error with range ``clip``."""
-    step = clip / LEVELS
-    rounded = np.minimum(np.rint(x / step), LEVELS)
-    # each whole step contributes step^3 / 12; beyond the last level the rest is what is clipped
-    return np.asarray(rounded * step**3 / 12 + (x - rounded * step) ** 3 / 3)
+def _error_below(x: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The integral from 0 to x of the squared distance to the nearest of ``levels``."""
+    starts = np.concatenate([levels[:1], (levels[:-1] + levels[1:]) / 2])
+    ends = starts[1:]
+    whole = ((ends - levels[:-1]) ** 3 - (starts[:-1] - levels[:-1]) ** 3) / 3
+    before = np.concatenate([[0.0], np.cumsum(whole)])
+    cell = np.searchsorted(starts, x, side="right") - 1
+    level = levels[cell]
+    return np.asarray(before[cell] + ((x - level) ** 3 - (starts[cell] - level) ** 3) / 3)
 
 
 #: The ways to choose a range, by name.

@@ -15,8 +15,11 @@ from janus_edge.schema import from_dict, to_dict
 _HEADS = (Rule("image_head/*", None), Rule("text_head/*", None))
 
 _W8A8 = Scheme("int8", inputs="percentile", scaling="smooth")
+#: E4M3 has range to spare: what clips costs more than it gains, and SmoothQuant, too.
+_FP8 = Scheme("fp8", inputs="mean_squared_error")
 _INT8_BLOCKS = Scheme("int8", block=128)
 _INT4_BLOCKS = Scheme("int4", block=32, scaling="awq")
+_NVFP4 = Scheme("nvfp4", block=16)
 
 #: What sees and makes pictures; convolutions have no norm before them to scale.
 _IMAGES = (
@@ -25,11 +28,19 @@ _IMAGES = (
     Rule("vision_encoder/*", _W8A8),
 )
 
-#: name -> ordered rules. Convolutions have no weight-only form that a backend computes with.
+
+def _weights_alone(scheme: Scheme) -> tuple[Rule, ...]:
+    """Convolutions have no weight-only form that a backend computes with."""
+    return (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", scheme))
+
+
+#: name -> ordered rules.
 RULES: dict[str, tuple[Rule, ...]] = {
     "int8": (*_HEADS, *_IMAGES, Rule("*", _W8A8)),
-    "int8-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT8_BLOCKS)),
-    "int4-weight": (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", _INT4_BLOCKS)),
+    "fp8": (*_HEADS, Rule("*", _FP8)),
+    "int8-weight": _weights_alone(_INT8_BLOCKS),
+    "int4-weight": _weights_alone(_INT4_BLOCKS),
+    "nvfp4-weight": _weights_alone(_NVFP4),
 }
 
 #: Behind a recipe's name they ask for an int8 KV cache as well, for heads with int8 weights, and for 8-bit

@@ -20,7 +20,8 @@ from janus_edge.calib.input_scaling import (
     relative_error,
 )
 from janus_edge.calib.integers import quantize_per_channel
-from janus_edge.calib.ranges import LEVELS, scale_of
+from janus_edge.calib.number_formats import INT8, NumberFormat
+from janus_edge.calib.ranges import scale_of
 
 #: Exponents that are tried.
 ALPHAS = tuple(i / 20 for i in range(21))
@@ -48,11 +49,12 @@ def smooth(
     *,
     input_maximum: NDArray[Any] | None = None,
     alphas: Sequence[float] = ALPHAS,
+    numbers: NumberFormat = INT8,
 ) -> InputScaling:
-    """The factors whose exponent minimises the output's squared error on ``rows`` under W8A8.
+    """The factors whose exponent minimises the output's squared error on ``rows`` in 8 bits.
 
     ``rows`` X [n, K] are samples of the input, ``weights`` [K, N_i] all that read it. Weights
-    are int8 per output; the input is int8 with one scale, max_j(max|X_j| / s_j) / 127.
+    are ``numbers`` per output; the input is of them with one scale, max_j(max|X_j| / s_j) / largest.
     ``input_maximum`` [K] is max |X_j| over the whole calibration data, by default over ``rows``.
     Not smoothing is a candidate, so the error never grows. Takes a product X W_i per exponent.
     Raises InputError for operands that do not fit or are not finite.
@@ -62,25 +64,30 @@ def smooth(
     peaks = channel_values(peaks, x.shape[1], "the maximum of each channel")
     outputs = [x @ w for w in matrices]
     ones = np.ones(x.shape[1], np.float32)
-    before = _error(x, matrices, outputs, ones, peaks)
+    before = _error(x, matrices, outputs, ones, peaks, numbers)
     best = InputScaling(ones, None, before, before)
     for alpha in alphas:
         factors = smoothing_factors(peaks, matrices, alpha)
-        error = _error(x, matrices, outputs, factors, peaks)
+        error = _error(x, matrices, outputs, factors, peaks, numbers)
         if error < best.error_after:
             best = InputScaling(factors, alpha, before, error)
     return best
 
 
 def _error(
-    x: Floats, weights: list[Floats], outputs: list[Floats], factors: Floats, peaks: Floats
+    x: Floats,
+    weights: list[Floats],
+    outputs: list[Floats],
+    factors: Floats,
+    peaks: Floats,
+    numbers: NumberFormat,
 ) -> float:
-    """The relative error of the outputs in int8, with ``factors`` folded in."""
-    scale = np.float32(scale_of(float(np.max(peaks / factors))))
-    rounded = np.clip(np.rint(x / factors / scale), -LEVELS, LEVELS)
+    """The relative error of the outputs in ``numbers``, with ``factors`` folded in."""
+    scale = np.float32(scale_of(float(np.max(peaks / factors)), numbers))
+    rounded = numbers.rounded(x / factors / scale).astype(np.float32)
     actual = []
     for weight in weights:
-        quantized = quantize_per_channel(weight * factors[:, None], axis=1)
+        quantized = quantize_per_channel(weight * factors[:, None], 1, numbers)
         product = rounded @ quantized.values.astype(np.float32)
         actual.append(product * (scale * quantized.scales))
     return relative_error(actual, outputs)

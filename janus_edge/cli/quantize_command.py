@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from janus_edge.cli.console import byte_tasks, print_json, print_table, size
+from janus_edge.engines.target_names import TARGET_NAMES
 from janus_edge.errors import DependencyError
 from janus_edge.recipe import RANGE_METHODS, SCALINGS
 
@@ -14,16 +15,19 @@ if TYPE_CHECKING:
     from janus_edge.calib.quantizer import GraphReport
 
 
-@click.command(short_help="Turn a float bundle into an INT8 or INT4 one.")
+@click.command(short_help="Turn a float bundle into an INT8, INT4 or FP8 one.")
 @click.argument("bundle", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option("--recipe", required=True,
-              help="int8, int8-weight, int4-weight, one of these with any of -int8-cache, -int8-heads and "
-              "-int8-images behind it, such additions alone, or a .json file with rules.")  # fmt: skip
+              help="int8, fp8, int8-weight, int4-weight, nvfp4-weight, one of these with any of -int8-cache, "
+              "-int8-heads and -int8-images behind it, such additions alone, or a .json file with "
+              "rules.")  # fmt: skip
+@click.option("--for", "target_name", type=click.Choice(TARGET_NAMES),
+              help="Choose what engines of this target take: for TensorRT int4 in blocks of 128.")  # fmt: skip
 @click.option("--calibration", type=click.Path(), help="What `janus-edge calibrate` recorded.")
 @click.option("--block", type=click.Choice(["32", "64", "128"]), help="Rows that share a scale.")
 @click.option("--symmetric/--asymmetric", default=None, help="Blocks without or with zero points.")
-@click.option("--ranges", type=click.Choice(RANGE_METHODS), help="How int8 inputs' ranges are chosen.")  # fmt: skip
+@click.option("--ranges", type=click.Choice(RANGE_METHODS), help="How 8-bit inputs' ranges are chosen.")  # fmt: skip
 @click.option(
     "--scaling", type=click.Choice(SCALINGS), help="'none' leaves SmoothQuant or AWQ out."
 )
@@ -31,28 +35,36 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an existing bundle once the new one is complete.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def quantize(
-    bundle: str, target: str, recipe: str, calibration: str | None, block: str | None,
-    symmetric: bool | None, ranges: str | None, scaling: str | None, gptq: bool | None,
+    bundle: str, target: str, recipe: str, target_name: str | None, calibration: str | None,
+    block: str | None, symmetric: bool | None, ranges: str | None, scaling: str | None, gptq: bool | None,
     force: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write BUNDLE with integer weights, and integer inputs where the recipe says so, to TARGET.
+    """Write BUNDLE with weights, and inputs where the recipe says so, of 8 or 4 bits to TARGET.
 
     The graphs are standard ONNX with explicit QuantizeLinear and DequantizeLinear nodes, which
     ONNX Runtime and TensorRT both read. What a recipe changes is measured with `janus-edge parity
     BUNDLE TARGET`.
+
+    fp8 needs a GPU of compute capability 8.9 to be quick, nvfp4-weight one of 10.0 to run at all. With
+    --for, what the target's engines cannot take is an error, and layers that TensorRT's blocks do not
+    divide stay in float; --block wins over the target's own.
 
     Example:  janus-edge quantize janus-1b janus-1b-int4 --recipe int4-weight --calibration c.npz
     """
     try:
         from janus_edge.calib.bundle_quantizer import quantise_bundle
         from janus_edge.calib.recipes import Changes, quantised_recipe
+        from janus_edge.calib.target_recipe import recipe_for
     except ImportError as missing:
         raise DependencyError.missing(missing.name or "onnx", "calib") from missing
     from janus_edge.bundle import Bundle
 
     parent = Bundle.open(bundle)
     changes = Changes(int(block) if block else None, symmetric, ranges, scaling, gptq)
-    wanted = quantised_recipe(recipe, parent.manifest.recipe.float_type, changes)
+    if target_name:
+        wanted = recipe_for(target_name, recipe, parent, changes)
+    else:
+        wanted = quantised_recipe(recipe, parent.manifest.recipe.float_type, changes)
     with byte_tasks() as task:
         written, reports = quantise_bundle(
             parent, target, wanted, calibration, force=force, task=task

@@ -23,9 +23,11 @@ from janus_edge.engine_manifest import (
 )
 from janus_edge.engines.cache import EngineCache, Ingredients
 from janus_edge.engines.sources import sources_digest
+from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row, Task, silent
+from janus_edge.target_limits import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,13 @@ def _plans(built: BuiltGraph, profiles: tuple[Profile, ...]) -> tuple[LanguagePl
     if built.plans or not profiles:
         return built.plans
     return (LanguagePlan(Graph.LANGUAGE_MODEL.value, built.entry.file, profiles, built.build),)
+
+
+def check_recipe(target: str, bundle: Bundle) -> None:
+    """Raise EngineError, with the fix, for a bundle whose recipe ``target`` does not take."""
+    why = refusal(target, bundle.manifest.recipe)
+    if why:
+        raise EngineError(f"{bundle.path}: {why}")
 
 
 def copy_file(bundle: Bundle, name: str, folder: Path) -> None:

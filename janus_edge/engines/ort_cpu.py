@@ -11,7 +11,7 @@ import onnx_ir as ir
 from janus_edge import __version__
 from janus_edge.bundle import Bundle
 from janus_edge.engine_manifest import GraphBuild, Profile
-from janus_edge.engines.build import BuiltGraph, copy_file
+from janus_edge.engines.build import BuiltGraph, check_recipe, copy_file
 from janus_edge.engines.lowering import (
     channels_last,
     group_query_attention,
@@ -24,7 +24,7 @@ from janus_edge.engines.lowering.lowered_file import lower_graph, weight_bytes, 
 from janus_edge.engines.lowering.passes import Pass, load
 from janus_edge.engines.parity_feeds import seeded_feeds
 from janus_edge.engines.prepacking import prepack
-from janus_edge.errors import DependencyError, EngineError
+from janus_edge.errors import DependencyError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.processor import EXACT, INT8_PRODUCTS, SATURATING, int8_products, processor
@@ -97,12 +97,8 @@ class OrtCpu:
         }
 
     def check(self, bundle: Bundle) -> None:
-        """Raise EngineError for bfloat16 graphs, which the CPU provider has no kernels for."""
-        if bundle.manifest.recipe.float_type == "bfloat16":
-            raise EngineError(
-                f"{bundle.path}: its graphs are bfloat16, for which ONNX Runtime has no CPU kernels; "
-                f"export the bundle with --precision fp32 (or fp16) for {self.name}"
-            )
+        """Raise EngineError for bfloat16 graphs, and for fp8 and nvfp4 weights."""
+        check_recipe(self.name, bundle)
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Rewrite ``graph`` and write it; one that no pass changes is copied as it is."""

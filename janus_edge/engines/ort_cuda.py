@@ -17,7 +17,6 @@ product of integers for Q/DQ pairs, so values are rounded as asked for, and mult
 
 from __future__ import annotations
 
-from janus_edge.bundle import Bundle
 from janus_edge.engines.lowering import (
     joined_projections,
     lower_opset,
@@ -28,7 +27,6 @@ from janus_edge.engines.lowering import (
 )
 from janus_edge.engines.lowering.passes import Pass
 from janus_edge.engines.ort_cpu import OrtCpu
-from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import Recipe
 
@@ -58,12 +56,3 @@ class OrtCuda(OrtCpu):
         return {
             Graph.LANGUAGE_MODEL: LANGUAGE_MODEL, Graph.VQ_ENCODER: VQ, Graph.VQ_DECODER: VQ,
         }.get(graph, ())  # fmt: skip
-
-    def check(self, bundle: Bundle) -> None:
-        """Raise EngineError for bfloat16 graphs, of which some operators have no CUDA kernel."""
-        if bundle.manifest.recipe.float_type == "bfloat16":
-            raise EngineError(
-                f"{bundle.path}: its graphs are bfloat16, for which ONNX Runtime's CUDA provider has no "
-                "Resize, InstanceNormalization or DequantizeLinear; export the bundle with "
-                f"--precision fp16 (or fp32) for {self.name}"
-            )

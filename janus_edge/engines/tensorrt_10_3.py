@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from janus_edge.bundle import Bundle
 from janus_edge.engines.lowering import (
     appended_attention,
     joined_projections,
@@ -19,7 +18,7 @@ from janus_edge.engines.lowering.passes import Pass
 from janus_edge.engines.lowering.tensorrt_10_3_operators import check
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt_target import TensorRTTarget
-from janus_edge.errors import EngineError, LoweringError
+from janus_edge.errors import LoweringError
 from janus_edge.graphs import Graph
 
 _NORM = Pass("primitive_norm", primitive_norm.rewrite)
@@ -47,22 +46,6 @@ _SHOWN = 3
 
 class TensorRT103(TensorRTTarget):
     """As its base, for parsers that know operators up to opset 20 only; later ones know them too."""
-
-    def check(self, bundle: Bundle) -> None:
-        """Also raise EngineError for bfloat16, and for int8 weights in blocks."""
-        recipe = bundle.manifest.recipe
-        if recipe.float_type == "bfloat16":
-            raise EngineError(
-                f"{bundle.path}: its graphs are bfloat16, which opset 20 has no convolution and no "
-                f"instance norm for; export the bundle with --precision fp16 for {self.name}"
-            )
-        schemes = [rule.scheme for rule in recipe.rules if rule.scheme]
-        if any(scheme.weights == "int8" and scheme.block for scheme in schemes):
-            raise EngineError(
-                f"{bundle.path}: has int8 weights in blocks, and TensorRT 10.3 takes blocks of int4 "
-                f"only; quantise with --recipe int4-weight or int8 for {self.name}"
-            )
-        super().check(bundle)
 
     def _check_version(self, tensorrt: TensorRT) -> None:
         """Every version takes what is left after the passes."""

@@ -17,7 +17,7 @@ from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.cuda_driver import Gpu, first_gpu
 from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile
-from janus_edge.engines.build import BuiltGraph
+from janus_edge.engines.build import BuiltGraph, check_recipe
 from janus_edge.engines.lowering import cache_mask, joined_projections, query_scale, wide_norms
 from janus_edge.engines.lowering.lowered_file import Passes, lower_graph, write_graph
 from janus_edge.engines.lowering.passes import Pass
@@ -40,6 +40,7 @@ from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph, Port, engine_signature, signature
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
+from janus_edge.target_limits import capability_refusal, unusual_blocks
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,23 +118,22 @@ class TensorRTTarget:
         return found
 
     def check(self, bundle: Bundle) -> None:
-        """Raise EngineError for zero points, an int8 cache, a TensorRT that is too old, or a missing GPU.
+        """Raise EngineError for a recipe that it does not take, a TensorRT that is too old, or a missing GPU.
 
         Also InputError for a compute capability that cannot be built for, and DependencyError.
         """
-        schemes = [rule.scheme for rule in bundle.manifest.recipe.rules if rule.scheme]
-        if not all(scheme.symmetric for scheme in schemes):
-            raise EngineError(
-                f"{bundle.path}: its weights have zero points, which TensorRT does not take; quantise "
-                "the float bundle with --symmetric"
-            )
-        if bundle.manifest.recipe.cache != "float":
-            raise EngineError(
-                f"{bundle.path}: its KV cache is {bundle.manifest.recipe.cache}, which was never tried "
-                "with TensorRT; quantise the float bundle without -int8-cache"
-            )
+        recipe = bundle.manifest.recipe
+        check_recipe(self.name, bundle)
         self._check_version(self._tensorrt)
         self._shapes.check(bundle.manifest.config)
+        why = capability_refusal(recipe, self.compute_capability.split(", "))
+        if why:
+            raise EngineError(f"{bundle.path}: {why}")
+        for block in unusual_blocks(recipe):
+            _LOG.warning(
+                "%s: has int4 weights in blocks of %d; TensorRT documents 64 and 128 (quantise with "
+                "--for %s)", bundle.path, block, self.name,
+            )  # fmt: skip
         _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:

@@ -72,6 +72,11 @@ class OrtCpuBackend:
                 f"{bundle.path}: its graphs are bfloat16, for which ONNX Runtime has no CPU kernels; "
                 "export with --precision fp32 (or fp16) for this machine"
             )
+        if "nvfp4" in bundle.manifest.recipe.number_types:
+            raise BackendError(
+                f"{bundle.path}: its weights are nvfp4, for which ONNX Runtime has no CPU kernels; "
+                "quantise the float bundle with --recipe int4-weight for this machine"
+            )
         self.float_dtype: np.dtype[Any] = np.dtype(float_type)
         cache = bundle.manifest.recipe.cache
         self.cache_dtype = self.float_dtype if cache == "float" else np.dtype(cache)
@@ -84,6 +89,7 @@ class OrtCpuBackend:
                 path,
                 threads=self._threads,
                 quantised=self._bundle.manifest.recipe.quantised,
+                small_floats=self._bundle.manifest.recipe.small_floats,
                 spin=graph is Graph.LANGUAGE_MODEL,  # the one that runs most of the time
             )
         return self._sessions[graph]
@@ -127,14 +133,27 @@ class OrtSession:
     """A graph opened by ONNX Runtime's CPU provider, as `cpu_session` does."""
 
     def __init__(
-        self, path: Path, *, threads: int = 0, quantised: bool = False, spin: bool = False
+        self,
+        path: Path,
+        *,
+        threads: int = 0,
+        quantised: bool = False,
+        small_floats: bool = False,
+        spin: bool = False,
     ) -> None:
         ort = _onnxruntime()
         if threads < 0:
             raise InputError(f"threads must be at least 0, found {threads}")
         self._ort, self._path = ort, path
         try:
-            self._session = cpu_session(ort, path, threads=threads, quantised=quantised, spin=spin)
+            self._session = cpu_session(
+                ort,
+                path,
+                threads=threads,
+                quantised=quantised,
+                small_floats=small_floats,
+                spin=spin,
+            )
         except Exception as failure:  # onnxruntime's exceptions have no common base but this
             raise BackendError(
                 f"{path}: ONNX Runtime {ort.__version__} cannot open the graph ({failure}); "

@@ -12,7 +12,7 @@ OUT_OF_MEMORY = 2
 #: CUresult values that have a fix of their own.
 _FIXES = {
     OUT_OF_MEMORY: "free memory of the GPU, ask for less at once, or build with a smaller capacity, "
-    "or from a bundle with smaller weights (int8-weight, int4-weight)",
+    "or from a bundle with smaller weights (int8, int4-weight)",
     36: "the driver is older than what calls it: update it",
     46: "another process holds the GPU alone: end it, or change the GPU's compute mode",
     100: "the driver sees no GPU; check `nvidia-smi`, and that this container was given the GPU",

@@ -13,7 +13,7 @@ _FIXES = (
     (
         "emory",
         "free memory of the GPU, or build with a smaller capacity or from a bundle with smaller "
-        "weights (int8-weight, int4-weight)",
+        "weights (int8, int4-weight)",
     ),
     ("insufficient", "update the NVIDIA driver: it is older than TensorRT's CUDA"),
     ("capture", "run without a CUDA graph: --no-cuda-graph"),

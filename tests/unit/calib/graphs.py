@@ -106,12 +106,12 @@ def write_graph(
     return path
 
 
-def run(path: Path, x: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The output ``y`` without optimisations, so that every node runs as it is written."""
+def run(path: Path, x: NDArray[np.floating], output: str = "y") -> NDArray[np.floating]:
+    """An output without optimisations, so that every node runs as it is written."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (y,) = session.run(["y"], {"x": x})
+    (y,) = session.run([output], {"x": x})
     return np.asarray(y)
 
 

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from janus_edge.calib.gptq import quantize_gptq
-from janus_edge.calib.integers import QuantizedWeight, quantize_blocks
+from janus_edge.calib.integers import quantize_blocks
+from janus_edge.calib.quantized_weight import QuantizedWeight
 from janus_edge.errors import InputError
 
 Floats = NDArray[np.float32]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from janus_edge.calib.integers import QuantizedWeight, quantize_blocks, quantize_per_channel
+from janus_edge.calib.integers import quantize_blocks, quantize_per_channel
 from janus_edge.calib.packing import pack_int4
+from janus_edge.calib.quantized_weight import QuantizedWeight
 from janus_edge.errors import InputError
 
 Floats = NDArray[np.float32]

@@ -26,6 +26,7 @@ from tests.unit.calib.graphs import (
 )
 
 W8A8 = Scheme("int8", inputs="maximum")
+TYPES = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}
 SHAPES = {"mlp": (256, 96), "attention": (1, 256, 64), "convolution": (16, 8, 6, 6)}
 TEXTS = {"mlp": MLP, "attention": ATTENTION, "convolution": CONVOLUTION}
 
@@ -81,29 +82,79 @@ def test_int4_takes_half_a_byte(tmp_path: Path) -> None:
     assert values // 2 + 4 * values // 32 <= size < values // 2 + 4 * values // 32 + 64 * 8
 
 
-def test_int8_inputs(graph: tuple[str, Path]) -> None:
-    """Weights and inputs in int8 cost little on friendly data; a Q/DQ pair for each node."""
+@pytest.mark.parametrize(("numbers", "least"), [("int8", 28), ("fp8", 23)])
+def test_8_bit_inputs(graph: tuple[str, Path], numbers: str, least: float) -> None:
+    """Weights and inputs in 8 bits cost little on friendly data; a Q/DQ pair for each node."""
     name, source = graph
     x = inputs(name)
-    target, report = quantise(source, W8A8, calibrate(source, x))
+    scheme = Scheme(numbers, inputs="maximum")
+    target, report = quantise(source, scheme, calibrate(source, x))
     assert report.quantised == report.nodes
-    assert snr_db(run(target, x), run(source, x)) > 28
+    assert snr_db(run(target, x), run(source, x)) > least
     model = onnx.load(str(target), load_external_data=False)
     quantised = [n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
     assert sorted(quantised) == sorted(o.input for o in operands(source))
     kinds = {i.name: i for i in model.graph.initializer}
     for tensor in quantised:
         assert kinds[f"{tensor}.scale"].data_type == TensorProto.FLOAT
-        assert kinds[f"{tensor}.zero_point"].data_type == TensorProto.INT8
+        assert kinds[f"{tensor}.zero_point"].data_type == TYPES[numbers]
+    weights = [i for i in model.graph.initializer if i.name.endswith(".quantized")]
+    assert {i.data_type for i in weights} == {TYPES[numbers]}
 
 
-def test_the_scale_of_an_input(tmp_path: Path) -> None:
-    """max |x| / 127, from the calibration and not from what comes later."""
+@pytest.mark.parametrize(("numbers", "largest"), [("int8", 127), ("fp8", 448)])
+def test_the_scale_of_an_input(tmp_path: Path, numbers: str, largest: float) -> None:
+    """max |x| over the largest number, from the calibration and not from what comes later."""
     source, x = write_graph(CONVOLUTION, tmp_path / "g.onnx"), inputs("convolution")
-    target, _ = quantise(source, W8A8, calibrate(source, x))
+    target, _ = quantise(source, Scheme(numbers, inputs="maximum"), calibrate(source, x))
     model = onnx.load(str(target))
     scale = next(i for i in model.graph.initializer if i.name == "x.scale")
-    assert onnx.numpy_helper.to_array(scale) == pytest.approx(np.abs(x).max() / 127)
+    assert onnx.numpy_helper.to_array(scale) == pytest.approx(np.abs(x).max() / largest)
+
+
+def test_fp8_saturates_and_has_8_steps_to_an_octave(tmp_path: Path) -> None:
+    """What ONNX Runtime computes of the graph, from the definition of E4M3 alone: three bits of
+    mantissa, no step below 2**-9, and nothing beyond 448, which is the calibrated maximum."""
+    source, x = write_graph(CONVOLUTION, tmp_path / "g.onnx"), inputs("convolution")
+    target, _ = quantise(source, Scheme("fp8", inputs="maximum"), calibrate(source, x))
+    model = onnx.load(str(target))
+    scale = np.float32(np.abs(x).max() / 448)
+    del model.graph.output[:]
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("conv/input.dequantized", TensorProto.FLOAT, x.shape)
+    )
+    onnx.save(model, str(target))
+    given = np.asarray(x * np.float32(1.5), np.float32)
+    units = np.clip(given.astype(np.float64) / scale, -448, 448)
+    exponent = np.floor(np.log2(np.maximum(np.abs(units), 2.0**-6)))
+    step = 2.0 ** (exponent - 3)
+    expected = np.rint(units / step) * step * scale
+    actual = run(target, given, "conv/input.dequantized")
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_nvfp4_weights(tmp_path: Path) -> None:
+    """Half a byte a weight and a byte for 16 of them, without a scale in the graph's float type; two
+    DequantizeLinear nodes make of it what the quantiser meant."""
+    source = write_graph(MLP, tmp_path / "g.onnx")
+    target, report = quantise(source, Scheme("nvfp4", 16))
+    assert report.quantised == 3
+    model = onnx.load(str(target))
+    kept = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    assert kept["down.quantized"].dtype.name == "float4_e2m1fn"
+    assert kept["down.scale.quantized"].shape == (8, 64)
+    assert np.log2(kept["down.scale.unit"]) % 1 == 0
+    nodes = {n.output[0]: n for n in model.graph.node}
+    assert list(nodes["down.scale"].input) == ["down.scale.quantized", "down.scale.unit"]
+    block = {a.name: a.i for a in nodes["down.dequantized"].attribute}
+    assert block == {"axis": 0, "block_size": 16}
+    weight = next(i for i in onnx.load(str(source)).graph.initializer if i.name == "down")
+    scales = kept["down.scale.quantized"].astype(np.float32) * kept["down.scale.unit"]
+    made = kept["down.quantized"].astype(np.float32) * np.repeat(scales, 16, 0)
+    assert snr_db(made, onnx.numpy_helper.to_array(weight)) > 19
+    values = 2 * 96 * 128 + 128 * 64
+    assert sum(kept[f"{name}.quantized"].size for name in ("gate", "up", "down")) == values
+    assert target.with_suffix(".weights").stat().st_size == values // 2  # scales are in the graph
 
 
 @pytest.mark.parametrize(("name", "scaled", "unscaled"), [

@@ -26,14 +26,19 @@ def test_the_first_rule_that_matches_wins() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("int3", 32), "weights must be int8 or int4"),
-    (("int4", 48), "block must be 0, 32, 64 or 128"),
-    (("int4",), "need a block above 0"),
-    (("int8", 0, False), "need a block above 0"),
+    (("int3", 32), "weights must be one of int8, int4, fp8, nvfp4; found 'int3'"),
+    (("int4", 48), "the block of int4 must be one of 32, 64, 128; found 48"),
+    (("int4",), "the block of int4 must be one of 32, 64, 128; found 0"),
+    (("fp8", 32), "the block of fp8 must be one of 0; found 32"),
+    (("nvfp4", 32), "the block of nvfp4 must be one of 16; found 32"),
+    (("int8", 0, False), "need int8 or int4 with a block above 0"),
+    (("nvfp4", 16, False), "need int8 or int4 with a block above 0"),
     (("int8", 32, True, "maximum"), "block 0"),
     (("int8", 0, True, "largest"), "inputs must be null or one of maximum"),
-    (("int8", 0, True, None, "smooth"), "smooth scaling is for int8 inputs"),
-    (("int8", 0, True, "maximum", "awq"), "awq scaling is for blocked weights"),
+    (("fp8", 0, True, "entropy"), "entropy ranges count equal steps, which fp8 does not have"),
+    (("int8", 0, True, None, "smooth"), "smooth scaling is for 8-bit inputs"),
+    (("int8", 0, True, "maximum", "awq"), "AWQ weights need int8 or int4 with a block above 0"),
+    (("nvfp4", 16, True, None, "awq"), "AWQ weights need int8 or int4 with a block above 0"),
     (("int8", 0, True, "maximum", "more"), "scaling must be one of none, smooth, awq"),
 ])  # fmt: skip
 def test_schemes_that_contradict_themselves(arguments: tuple[object, ...], message: str) -> None:
@@ -65,7 +70,7 @@ def test_changes_reach_the_schemes_they_concern() -> None:
     changed = quantised_recipe("int8", "float32", Changes(64, False, "entropy", None, True))
     scheme = changed.scheme("language_model", "layers.0.mlp.up_proj/MatMul")
     assert scheme == Scheme("int8", inputs="entropy", scaling="smooth")
-    with pytest.raises(InputError, match="recipe 'int8': awq scaling is for blocked weights"):
+    with pytest.raises(InputError, match="recipe 'int8': .*AWQ weights need int8 or int4"):
         quantised_recipe("int8", "float32", Changes(scaling="awq"))
 
 
@@ -102,7 +107,7 @@ def test_caches_of_other_types() -> None:
 @pytest.mark.parametrize(("text", "message"), [
     ("{", "not a readable recipe"),
     ('{"rules": [{"pattern": "*"}]}', "missing key 'rules\\[0\\].scheme'"),
-    ('{"rules": [{"pattern": "*", "scheme": {"weights": "int4"}}]}', "need a block above 0"),
+    ('{"rules": [{"pattern": "*", "scheme": {"weights": "int4"}}]}', "the block of int4 must"),
     ('{"rules": [{"pattern": "*", "scheme": {"weights": "int8", "blocks": 32}}]}', "unknown key"),
     ('{"rules": [{"pattern": "*", "scheme": null}]}', "nothing would be quantised"),
     ('{"rules": [], "cache": "int4"}', "cache must be float or int8"),
@@ -116,11 +121,15 @@ def test_files_that_are_no_recipes(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_unknown_recipes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown recipe 'int9': choose one of int8, int8-weight"):
+    with pytest.raises(
+        InputError, match="unknown recipe 'int9': choose one of int8, fp8, int8-weight"
+    ):
         quantised_recipe("int9", "float32")
     with pytest.raises(InputError, match="not a readable recipe"):
         quantised_recipe(str(tmp_path / "absent.json"), "float32")
-    assert json.dumps(list(RULES)) == '["int8", "int8-weight", "int4-weight"]'
+    assert (
+        json.dumps(list(RULES)) == '["int8", "fp8", "int8-weight", "int4-weight", "nvfp4-weight"]'
+    )
 
 
 @pytest.mark.parametrize(

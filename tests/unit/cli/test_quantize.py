@@ -35,6 +35,23 @@ def test_quantize(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     assert "exists already" in again.error
 
 
+def test_quantize_for_a_target(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The bundle has the target's blocks; what it does not take leaves nothing behind."""
+    words = ["--recipe", "int4-weight", "--scaling", "none", "--for", "tensorrt"]
+    done = janus_edge("quantize", tiny_bundle, tmp_path / "q", *words)
+    assert done.code == 0, done.err
+    assert "language_model   12 of 14" in done.out
+    recipe = Bundle.open(tmp_path / "q").manifest.recipe
+    assert recipe.rules[-1].scheme == Scheme("int4", 128)
+    assert recipe.scheme("language_model", "layers.0.mlp.down_proj/MatMul") is None
+    done = janus_edge(
+        "quantize", tiny_bundle, tmp_path / "r", "--recipe", "int8-weight", *words[-2:]
+    )
+    assert done.code == 2
+    assert "recipe 'int8-weight' is not for tensorrt: some weights are int8" in done.error
+    assert not (tmp_path / "r").exists()
+
+
 def test_quantize_as_json(janus_edge: Run, tiny_bundle: Path, tmp_path: Path, recipe: Path) -> None:
     done = janus_edge("quantize", tiny_bundle, tmp_path / "q", "--recipe", recipe, "--json")
     report = json.loads(done.out)
@@ -47,7 +64,7 @@ def test_quantize_as_json(janus_edge: Run, tiny_bundle: Path, tmp_path: Path, re
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--recipe", "int9"], "unknown recipe 'int9'"),
     (["--recipe", "int8"], "record it with `janus-edge calibrate"),
-    (["--recipe", "int4-weight", "--scaling", "smooth"], "smooth scaling is for int8 inputs"),
+    (["--recipe", "int4-weight", "--scaling", "smooth"], "smooth scaling is for 8-bit inputs"),
     (["--recipe", "int8", "--calibration", "absent.npz"], "absent.npz: not a calibration file"),
 ])  # fmt: skip
 def test_what_cannot_be_quantised(

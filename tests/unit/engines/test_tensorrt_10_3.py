@@ -157,7 +157,14 @@ def test_an_old_tensorrt_will_do(tiny_bundle: Path, tmp_path: Path, machine: Any
     ("recipe", "message"),
     [
         (RECIPES["bf16"], "bfloat16, .* export the bundle with --precision fp16 for tensorrt-10.3"),
-        (Recipe("w", "float16", (Rule("*", Scheme("int8", 128)),)), "int8 weights in blocks"),
+        (
+            Recipe("w", "float16", (Rule("*", Scheme("int8", 128)),)),
+            "some weights are int8 and their inputs floats, which TensorRT computes for int4 only",
+        ),
+        (
+            Recipe("w", "float16", (Rule("*", Scheme("fp8", inputs="maximum")),)),
+            "fp8, which was never tried with TensorRT 10.3",
+        ),
         (Recipe("w", "float16", (Rule("a*", None), Rule("*", Scheme("int4", 32)))), None),
         (Recipe("w", "float16", (Rule("*", Scheme("int8", inputs="maximum")),)), None),
         (RECIPES["fp16"], None),

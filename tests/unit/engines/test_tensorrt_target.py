@@ -40,6 +40,7 @@ RTX = pytest.mark.skipif(
     reason="tensorrt-rtx has no wheel for this machine",
 )
 ORIN = Gpu("Orin", "8.7", "12.6")
+FP8 = Recipe("r", "float32", (Rule("*", Scheme("fp8", inputs="maximum")),))
 ASYMMETRIC = Recipe("r", "float32", (Rule("*", Scheme("int4", 32, symmetric=False)),))
 
 
@@ -71,7 +72,7 @@ def build(
 
 
 def refused(bundle: Path, recipe: Recipe, name: str) -> None:
-    """Check a bundle as if it were of ``recipe``."""
+    """Check a bundle, which may be refused, as if it were of ``recipe``."""
     opened = Bundle.open(bundle)
     opened.manifest = replace(opened.manifest, recipe=recipe)
     target(name, opened.manifest.config).check(opened)
@@ -271,6 +272,51 @@ def test_int8_caches(tiny_bundle: Path, name: str) -> None:
     )
     with pytest.raises(EngineError, match=r"KV cache is int8, .* without -int8-cache"):
         target(name, manifest.config).check(opened)
+
+
+@pytest.mark.parametrize("capabilities", [("8.6",), ("8.0", "12.0"), ()])
+@RTX
+def test_fp8_on_older_gpus(tiny_bundle: Path, capabilities: tuple[str, ...]) -> None:
+    """Refused before any work, with what to build for; the usual capabilities have older ones among
+    them."""
+    opened = Bundle.open(tiny_bundle)
+    opened.manifest = replace(opened.manifest, recipe=FP8)
+    options = TargetOptions(capabilities=capabilities)
+    with pytest.raises(
+        EngineError,
+        match=r"fp8, which takes compute capability 8.9 or newer, not 8.*: build for such",
+    ):
+        target("tensorrt-rtx", opened.manifest.config, options).check(opened)
+    able = TargetOptions(capabilities=("8.9", "12.0"))
+    target("tensorrt-rtx", opened.manifest.config, able).check(opened)
+
+
+def test_fp8_on_this_gpu(tiny_bundle: Path, machine: Any) -> None:
+    """TensorRT builds for the machine's GPU: an Orin (8.7) has no fp8, a Thor has."""
+    with pytest.raises(EngineError, match="takes compute capability 8.9 or newer, not 8.7"):
+        refused(tiny_bundle, FP8, "tensorrt")
+    machine.gpu = Gpu("Thor", "11.0", "13.0")
+    refused(tiny_bundle, FP8, "tensorrt")
+
+
+def test_int8_weights_alone(tiny_bundle: Path, machine: Any) -> None:
+    """Full TensorRT has none: refused with the recipes that it has, where TensorRT-RTX takes them."""
+    recipe = Recipe("r", "float32", (Rule("*", Scheme("int8", 128)),))
+    for name in ("tensorrt", "tensorrt-10.3"):
+        with pytest.raises(EngineError, match=r"int4 only: .* or build for tensorrt-rtx"):
+            refused(tiny_bundle, recipe, name)
+
+
+def test_unusual_blocks(tiny_bundle: Path, machine: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A bundle whose int4 has blocks of 32 is built, and the log says what TensorRT documents."""
+    for block, said in ((128, False), (32, True)):
+        caplog.clear()
+        refused(
+            tiny_bundle, Recipe("r", "float32", (Rule("*", Scheme("int4", block)),)), "tensorrt"
+        )
+        warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert bool(warned) is said
+        assert all("in blocks of 32; TensorRT documents 64 and 128" in text for text in warned)
 
 
 def test_a_failed_build_leaves_nothing(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:

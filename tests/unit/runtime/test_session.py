@@ -14,7 +14,7 @@ import pytest
 
 from janus_edge.errors import BackendError, DependencyError, InputError
 from janus_edge.graphs import Graph
-from janus_edge.recipe import RECIPES
+from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
 from janus_edge.runtime.session import OrtCpuBackend, OrtSession
 
 GRAPH = """
@@ -106,6 +106,14 @@ def test_bfloat16_is_refused_with_the_fix(path: Path) -> None:
     """A bfloat16 bundle is refused before anything is opened, with the export that would run."""
     with pytest.raises(BackendError, match=r"bfloat16, .* export with --precision fp32"):
         OrtCpuBackend(bundle("bf16", path))
+
+
+def test_nvfp4_is_refused_with_the_fix(path: Path) -> None:
+    """ONNX Runtime has no kernel for it, which is said before a graph is opened."""
+    given = bundle("fp32", path)
+    given.manifest.recipe = Recipe("r", "float32", (Rule("*", Scheme("nvfp4", 16)),))
+    with pytest.raises(BackendError, match=r"nvfp4, .* no CPU kernels; quantise .* int4-weight"):
+        OrtCpuBackend(given)
 
 
 def test_sessions_are_opened_once_and_freed(path: Path) -> None:

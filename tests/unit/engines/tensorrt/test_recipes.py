@@ -16,36 +16,42 @@ from janus_edge.calib.calibration_file import Calibration
 from janus_edge.calib.operands import operands
 from janus_edge.calib.recipes import Changes, quantised_recipe
 from janus_edge.calib.statistics import InputStatistics
+from janus_edge.calib.target_recipe import recipe_for
 from janus_edge.compare import difference
 from janus_edge.engines.tensorrt.api import load
 from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
-from janus_edge.recipe import Rule
+from janus_edge.target_limits import capability_refusal
 from tests.unit.engines.tensorrt.parsed_networks import lowered
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this machine")
 
-RECIPES = ["fp16", "bf16", "int8", "int8-weight", "int4-weight"]
+RECIPES = ["fp16", "bf16", "int8", "fp8", "int8-weight", "int4-weight", "nvfp4-weight"]
 CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 
-#: The graphs that must hold integers.
+#: Of these, the GPUs that compute with a recipe's types.
+ABLE = {"fp8": ("8.9", "12.0"), "nvfp4-weight": ("12.0",)}
+
+#: Layers of the network that only fp8 and nvfp4 have.
+FP8_LAYERS = ("CONSTANT FP8", "CONSTANT FP4", "QUANTIZE FP8")
+
+#: The graphs that must hold quantised weights.
 BLOCKED = {Graph.LANGUAGE_MODEL, Graph.VISION_ENCODER}
 QUANTISED = {
     "int8": {*BLOCKED, Graph.VQ_ENCODER, Graph.VQ_DECODER},
+    "fp8": {*BLOCKED, Graph.VQ_ENCODER, Graph.VQ_DECODER},
     "int8-weight": BLOCKED,
     "int4-weight": BLOCKED,
+    "nvfp4-weight": BLOCKED,
 }
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_graph_builds(half_bundle: Path, tmp_path: Path, recipe: str) -> None:
-    """Of the 'tiny' model, for four compute capabilities at once.
-
-    TensorRT takes blocks that divide K: not those of this model's 176 and 48 channels.
-    """
-    ragged = ("*down_proj*", "vision_encoder/*")
-    check(Bundle.open(half_bundle), recipe, tmp_path, ragged=ragged, changes=Changes(block=32))
+    """Of the 'tiny' model, for all compute capabilities at once that the recipe's types can have."""
+    check(Bundle.open(half_bundle), recipe, tmp_path, Changes())
 
 
 @pytest.mark.slow
@@ -54,7 +60,18 @@ def test_every_graph_builds_at_the_size_of_1b(
     wide_bundle: Path, tmp_path: Path, recipe: str
 ) -> None:
     """Two layers of the 1B's dimensions, with its own blocks and its whole VQ model."""
-    check(Bundle.open(wide_bundle), recipe, tmp_path, changes=Changes(scaling="none"))
+    check(Bundle.open(wide_bundle), recipe, tmp_path, Changes(scaling="none"))
+
+
+@pytest.mark.parametrize(("recipe", "lacking"), [("fp8", "8.6"), ("nvfp4-weight", "8.9")])
+def test_older_gpus(half_bundle: Path, tmp_path: Path, recipe: str, lacking: str) -> None:
+    """The builder refuses what our own check refuses before it: that is no stricter than it must be."""
+    bundle = Bundle.open(half_bundle)
+    wanted = quantised_recipe(recipe, "float16")
+    assert capability_refusal(wanted, (lacking,))
+    path = dict(graphs(bundle, recipe, tmp_path, Changes()))[Graph.LANGUAGE_MODEL]
+    with pytest.raises(EngineError, match="HW-specific datatypes"):
+        built(bundle, Graph.LANGUAGE_MODEL, path, tmp_path / "graph.plan", (lacking,))
 
 
 @pytest.fixture(scope="module")
@@ -79,38 +96,58 @@ def wide_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return export_bundle(Checkpoint.open(checkpoint), folder / "bundle", recipe("fp16")).path
 
 
-def check(
-    bundle: Bundle, recipe: str, folder: Path, *, changes: Changes, ragged: tuple[str, ...] = ()
-) -> None:
+def check(bundle: Bundle, recipe: str, folder: Path, changes: Changes) -> None:
     """Build every graph in ``recipe``; the parts that are multiplied are of its types."""
-    found = {}
-    for graph, path in graphs(bundle, recipe, folder, changes, ragged):
+    found, multiplied = {}, {}
+    for graph, source in graphs(bundle, recipe, folder, changes):
         out = folder / "graph.plan"
-        found[graph] = built(bundle, graph, path, out)
-        assert out.stat().st_size == found[graph].size > 0
+        with lowered(source, graph, bundle.manifest.config, folder) as path:
+            plan = built(bundle, graph, path, out, ABLE.get(recipe, CAPABILITIES))
+            found[graph], multiplied[graph] = plan.precisions, len(quantised_nodes(path))
+        assert not plan.notes
+        assert out.stat().st_size > 0
         out.unlink()
     assert found.keys() == {*Graph}
     kind = "BF16" if recipe == "bf16" else "HALF"
     for graph in (Graph.LANGUAGE_MODEL, Graph.VISION_ENCODER, Graph.IMAGE_HEAD, Graph.TEXT_HEAD):
-        assert f"MATRIX_MULTIPLY {kind}" in found[graph].precisions
-    assert f"CONVOLUTION {kind}" in found[Graph.VQ_DECODER].precisions
-    integers = {g for g, plan in found.items() if "DEQUANTIZE HALF" in plan.precisions}
-    expected = QUANTISED.get(recipe, set())
-    assert integers == (
-        expected - {Graph.VISION_ENCODER} if ragged and "weight" in recipe else expected
+        assert f"MATRIX_MULTIPLY {kind}" in found[graph]
+    assert f"CONVOLUTION {kind}" in found[Graph.VQ_DECODER]
+    assert {graph for graph, count in multiplied.items() if count} == QUANTISED.get(recipe, set())
+    for graph, count in multiplied.items():
+        assert {name: found[graph].get(name, 0) for name in FP8_LAYERS} == {
+            name: count * per_node for name, per_node in layers(recipe).items()
+        }
+        assert ("DEQUANTIZE HALF" in found[graph]) is (count > 0)
+
+
+def quantised_nodes(path: Path) -> list[str]:
+    """The nodes that multiply by a dequantised weight."""
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    return [n.name for n in nodes if n.op_type in ("MatMul", "Conv", "Gemm")
+            and n.input[1].endswith(".dequantized")]  # fmt: skip
+
+
+def layers(recipe: str) -> dict[str, int]:
+    """How many layers of each of FP8_LAYERS a quantised node has in the network.
+
+    fp8: its weight, and a quantised input. nvfp4: its weight, and the weight's scales.
+    """
+    counts = {"fp8": (1, 0, 1), "nvfp4-weight": (1, 1, 0)}.get(recipe, (0, 0, 0))
+    return dict(zip(FP8_LAYERS, counts, strict=True))
+
+
+def built(
+    bundle: Bundle, graph: Graph, path: Path, out: Path, capabilities: tuple[str, ...]
+) -> BuiltPlan:
+    config = bundle.manifest.config
+    profile = parse_profile("rows=2:4,prefill=32,capacity=64", config)
+    return build_plan(
+        path, graph, config, profile, load("tensorrt-rtx"), out, capabilities=capabilities
     )
 
 
-def built(bundle: Bundle, graph: Graph, path: Path, out: Path) -> BuiltPlan:
-    config = bundle.manifest.config
-    profile = parse_profile("rows=2:4,prefill=32,capacity=64", config)
-    tensorrt = load("tensorrt-rtx")
-    with lowered(path, graph, config, out.parent) as changed:
-        return build_plan(changed, graph, config, profile, tensorrt, out, capabilities=CAPABILITIES)
-
-
 def graphs(
-    bundle: Bundle, recipe: str, folder: Path, changes: Changes, ragged: tuple[str, ...]
+    bundle: Bundle, recipe: str, folder: Path, changes: Changes
 ) -> Iterator[tuple[Graph, Path]]:
     """The graphs of a float16 bundle in another recipe; what it does not change is as it was."""
     if recipe == "bf16":
@@ -118,10 +155,7 @@ def graphs(
             yield graph, as_bfloat16(bundle.graph(graph), folder / f"{graph.value}.onnx")
         return
     if recipe != "fp16":
-        wanted = quantised_recipe(recipe, "float16", changes)
-        if recipe.endswith("weight"):
-            floats = tuple(Rule(pattern, None) for pattern in ragged)
-            wanted = replace(wanted, rules=(*floats, *wanted.rules))
+        wanted = recipe_for("tensorrt-rtx", recipe, bundle, changes)
         bundle, _ = quantise_bundle(bundle, folder / "q", wanted, calibration(bundle, folder))
     yield from ((graph, bundle.graph(graph)) for graph in Graph)
 

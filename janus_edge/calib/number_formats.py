@@ -1,0 +1,55 @@
+"""8-bit numbers that a whole channel or input shares a scale in: int8 and fp8 (E4M3).
+
+A range ``amax`` becomes ``scale = amax / largest``, and x becomes the number nearest to x / scale,
+halves to even, saturating at the largest: what ONNX's QuantizeLinear computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+#: E4M3 without infinities (ONNX's float8e4m3fn): 3 bits of mantissa, 2**-9 to 448.
+E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
+
+#: E2M1 (ONNX's float4e2m1): 0, 0.5, 1, 1.5, 2, 3, 4 and 6, and their negatives.
+E2M1 = np.dtype(ml_dtypes.float4_e2m1fn)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberFormat:
+    """``levels`` [L] float32 are the magnitudes that it has, in order, from 0 to ``largest``."""
+
+    name: str
+    dtype: np.dtype[Any]
+    data_type: int
+    levels: NDArray[np.float32]
+
+    @property
+    def largest(self) -> float:
+        """What the end of a range becomes."""
+        return float(self.levels[-1])
+
+    def rounded(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """The nearest numbers to ``values``, which are in units of the scale."""
+        limited = np.clip(values, -self.largest, self.largest)
+        if self.dtype == np.int8:
+            np.rint(limited, out=limited)
+        return limited.astype(self.dtype)
+
+
+#: -128 is left out, so that the range is symmetric.
+INT8 = NumberFormat("int8", np.dtype(np.int8), TensorProto.INT8, np.arange(128, dtype=np.float32))
+
+#: All codes below 0x7f, which is not a number.
+FP8 = NumberFormat(
+    "fp8", E4M3, TensorProto.FLOAT8E4M3FN, np.arange(127, dtype=np.uint8).view(E4M3).astype(np.float32)
+)  # fmt: skip
+
+#: By the names of `janus_edge/recipe.py`.
+FORMATS = {one.name: one for one in (INT8, FP8)}

@@ -1,0 +1,105 @@
+"""What each target takes of a recipe: `build` refuses the rest, and `quantize --for` makes none of it.
+
+TensorRT's: NVIDIA's TensorRT documentation, "Quantization Schemes" and "Working with Quantized Types"
+(weights alone: INT4 only, in blocks of 64 or 128), TensorRT-RTX' "Working with Quantized Types" (FP8
+from compute capability 8.9, FP4 from 10.0), and ``NvInfer.h`` of 10.3 (blocks of INT4 only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from janus_edge.recipe import Recipe
+from janus_edge.tensorrt_module import MODULES
+
+#: The least compute capability of GPUs that compute with a type.
+_CAPABILITIES = {"fp8": "8.9", "nvfp4": "10.0"}
+
+#: Blocks of int4 that TensorRT documents.
+INT4_BLOCKS = (64, 128)
+
+
+def refusal(target: str, recipe: Recipe) -> str | None:
+    """Why ``target`` does not take a bundle of ``recipe``, with the fix; None where it does."""
+    if target in MODULES:
+        return _tensorrt(target, recipe)
+    return _onnx_runtime(target, recipe)
+
+
+def capability_refusal(recipe: Recipe, capabilities: Sequence[str]) -> str | None:
+    """Why GPUs of these compute capabilities ('8.6') cannot compute with ``recipe``, with the fix."""
+    for name, least in _CAPABILITIES.items():
+        lacking = [c for c in capabilities if _number(c) < _number(least)]
+        if name in recipe.number_types and lacking:
+            return (
+                f"its weights are {name}, which takes compute capability {least} or newer, not "
+                f"{', '.join(lacking)}: build for such GPUs alone (--compute-capability 12.0), or "
+                f"quantise with --recipe {'int8' if name == 'fp8' else 'int4-weight'}"
+            )
+    return None
+
+
+def unusual_blocks(recipe: Recipe) -> tuple[int, ...]:
+    """The blocks of int4 weights that TensorRT's documentation does not have."""
+    blocks = {scheme.block for scheme in recipe.schemes if scheme.weights == "int4"}
+    return tuple(sorted(blocks.difference(INT4_BLOCKS)))
+
+
+def _onnx_runtime(target: str, recipe: Recipe) -> str | None:
+    where = "CUDA provider" if target == "ort-cuda" else "CPU provider"
+    if recipe.float_type == "bfloat16":
+        lacks = (
+            "no Resize, InstanceNormalization or DequantizeLinear"
+            if target == "ort-cuda"
+            else "no kernels"
+        )
+        return (
+            f"its graphs are bfloat16, for which ONNX Runtime's {where} has {lacks}; export the bundle "
+            f"with --precision fp16 (or fp32) for {target}"
+        )
+    if recipe.small_floats:
+        names = " and ".join(sorted(recipe.number_types - {"int8", "int4"}))
+        return (
+            f"its weights are {names}, for which ONNX Runtime's {where} has no matrix products; "
+            f"quantise with --recipe int8 or int4-weight for {target}"
+        )
+    return None
+
+
+def _tensorrt(target: str, recipe: Recipe) -> str | None:
+    old = target == "tensorrt-10.3"
+    if old and recipe.float_type == "bfloat16":
+        return (
+            "its graphs are bfloat16, which opset 20 has no convolution and no instance norm for; "
+            f"export the bundle with --precision fp16 for {target}"
+        )
+    if not all(scheme.symmetric for scheme in recipe.schemes):
+        return (
+            "its weights have zero points, which TensorRT does not take; quantise the float bundle "
+            "with --symmetric"
+        )
+    if recipe.cache != "float":
+        return (
+            f"its KV cache is {recipe.cache}, which was never tried with TensorRT; quantise the float "
+            "bundle without -int8-cache"
+        )
+    if target == "tensorrt-rtx":
+        return None
+    alone = {scheme.weights for scheme in recipe.schemes if not scheme.inputs} - {"int4"}
+    if alone:
+        return (
+            f"some weights are {' and '.join(sorted(alone))} and their inputs floats, which TensorRT "
+            "computes for int4 only: it would make 16-bit weights of them, or dequantise them at every "
+            f"step; quantise with --recipe int8 or int4-weight for {target}, without -int8-heads, or "
+            "build for tensorrt-rtx"
+        )
+    if old and recipe.small_floats:
+        return (
+            "its weights are fp8, which was never tried with TensorRT 10.3, and which no GPU of "
+            f"JetPack 6 computes with; quantise with --recipe int8 for {target}, or build for tensorrt"
+        )
+    return None
+
+
+def _number(capability: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in capability.split("."))

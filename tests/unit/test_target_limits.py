@@ -1,0 +1,86 @@
+"""What each target takes of a recipe."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from janus_edge.calib.recipes import RULES, quantised_recipe
+from janus_edge.engines.target_names import TARGET_NAMES
+from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
+from janus_edge.target_limits import capability_refusal, refusal, unusual_blocks
+
+#: Which of the built-in recipes each target takes.
+TAKEN = {
+    "ort-cpu": {"int8", "int8-weight", "int4-weight"},
+    "ort-cuda": {"int8", "int8-weight", "int4-weight"},
+    "tensorrt": {"int8", "fp8", "int4-weight"},
+    "tensorrt-rtx": {"int8", "fp8", "int8-weight", "int4-weight", "nvfp4-weight"},
+    "tensorrt-10.3": {"int8", "int4-weight"},
+}
+
+
+@pytest.mark.parametrize("target", TARGET_NAMES)
+def test_the_built_in_recipes(target: str) -> None:
+    """Each target takes these and no others; a refusal names the fix."""
+    why = {name: refusal(target, quantised_recipe(name, "float16")) for name in RULES}
+    assert {name for name, reason in why.items() if reason is None} == TAKEN[target]
+    for reason in filter(None, why.values()):
+        assert re.search(
+            "quantise .*with --recipe int8 or int4|quantise with --recipe int8", reason
+        )
+    assert refusal(target, RECIPES["fp16"]) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("tensorrt", "int4-weight-int8-heads"),
+        ("tensorrt-10.3", "int8-int8-heads"),
+        ("tensorrt", "int8-weight"),
+        ("tensorrt", "nvfp4-weight"),
+    ],
+)
+def test_weights_alone(target: str, name: str) -> None:
+    """Full TensorRT computes with weights alone in int4 only: others, of heads as well, would be made
+    16 bits wide or dequantised at every step."""
+    reason = refusal(target, quantised_recipe(name, "float16"))
+    assert reason is not None
+    assert "int4 only: it would make 16-bit weights of them" in reason
+    assert "without -int8-heads, or build for tensorrt-rtx" in reason
+    assert refusal("tensorrt-rtx", quantised_recipe(name, "float16")) is None
+
+
+def test_one_scale_per_channel_changes_nothing() -> None:
+    """Weights alone are weights alone, with blocks and without; with inputs they are taken."""
+    alone = Recipe("r", "float16", (Rule("*", Scheme("int8")),))
+    assert "some weights are int8" in str(refusal("tensorrt", alone))
+    both = Recipe("r", "float16", (Rule("*", Scheme("int8", inputs="maximum")),))
+    assert refusal("tensorrt", both) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "lacking"),
+    [
+        ("fp8", ("8.9", "9.0", "12.0"), ("7.5", "8.0", "8.6", "8.7")),
+        ("nvfp4-weight", ("10.0", "12.0", "12.1"), ("8.9", "9.0")),
+        ("int8", ("7.5", "8.6", "12.0"), ()),
+    ],
+)
+def test_capabilities(name: str, taken: tuple[str, ...], lacking: tuple[str, ...]) -> None:
+    """fp8 takes Ada and newer, nvfp4 Blackwell; numbers are compared, not texts."""
+    recipe = quantised_recipe(name, "float16")
+    assert capability_refusal(recipe, taken) is None
+    for capability in lacking:
+        reason = capability_refusal(recipe, (taken[0], capability))
+        assert reason is not None
+        assert f"or newer, not {capability}: build for such GPUs alone" in reason
+
+
+def test_blocks_of_int4() -> None:
+    """TensorRT documents 64 and 128; int8's blocks are not asked about."""
+    for block, unusual in ((32, (32,)), (64, ()), (128, ())):
+        recipe = Recipe("r", "float16", (Rule("*", Scheme("int4", block)),))
+        assert unusual_blocks(recipe) == unusual
+    assert unusual_blocks(Recipe("r", "float16", (Rule("*", Scheme("int8", 32)),))) == ()

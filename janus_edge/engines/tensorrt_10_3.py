@@ -25,7 +25,6 @@ from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import EngineError, LoweringError
 from janus_edge.graphs import Graph
-from janus_edge.progress import Row
 
 _NORM = Pass("primitive_norm", primitive_norm.rewrite)
 _ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
@@ -55,7 +54,7 @@ class TensorRT103(TensorRTTarget):
         """As the base's, and of what rewrites the graphs."""
         return {**super().tools(), "onnx-ir": ir.__version__}
 
-    def check(self, bundle: Bundle) -> None:
+    def check_bundle(self, bundle: Bundle) -> None:
         """Also raise EngineError for bfloat16, and for int8 weights in blocks."""
         recipe = bundle.manifest.recipe
         if recipe.float_type == "bfloat16":
@@ -69,17 +68,15 @@ class TensorRT103(TensorRTTarget):
                 f"{bundle.path}: has int8 weights in blocks, and TensorRT 10.3 takes blocks of int4 "
                 f"only; quantise with --recipe int4-weight or int8 for {self.name}"
             )
-        super().check(bundle)
+        super().check_bundle(bundle)
 
     def _check_version(self, tensorrt: TensorRT) -> None:
         """Every version takes what is left after the passes."""
 
     @contextmanager
-    def _lowered(
-        self, bundle: Bundle, graph: Graph, folder: Path, row: Row
-    ) -> Iterator[tuple[Path, Passes]]:
-        row.state("rewrite")
-        model = load(bundle.graph(graph))
+    def lowered(self, source: Path, graph: Graph, folder: Path) -> Iterator[tuple[Path, Passes]]:
+        """As the base's; always a file below ``folder``."""
+        model = load(source)
         passes = lower_graph(model, graph.value, PASSES[graph])
         problems = check(model)
         if problems:

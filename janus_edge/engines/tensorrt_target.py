@@ -18,17 +18,16 @@ from janus_edge.engine_manifest import GraphBuild, PassReport, Profile
 from janus_edge.engines.build import BuiltGraph
 from janus_edge.engines.tensorrt.api import TensorRT, load
 from janus_edge.engines.tensorrt.build import BuiltPlan
+from janus_edge.engines.tensorrt.built_plans import OPTION as PLANS
+from janus_edge.engines.tensorrt.built_plans import BuiltPlans
 from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.own_process import build_apart
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.engines.tensorrt.profiles import Profile as Shapes
 from janus_edge.engines.tensorrt.request import BuildsPlans, PlanRequest
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
-from janus_edge.engines.tensorrt.workspace import (
-    OPTION,
-    default_workspace,
-    in_words,
-    parse_workspace,
-)
+from janus_edge.engines.tensorrt.workspace import OPTION as WORKSPACE
+from janus_edge.engines.tensorrt.workspace import default_workspace, in_words, parse_workspace
 from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
@@ -47,7 +46,8 @@ class TensorRTTarget:
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
     ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
     networks as text, ``workspace`` the limit of a layer's scratch memory in words
-    (`engines/tensorrt/workspace.py`). Raises InputError for a limit that is not a size, and for a
+    (`engines/tensorrt/workspace.py`), ``plans`` a folder of plans that trtexec built, which are then
+    taken as they are. Raises InputError for a limit that is not a size, and for a
     profile that a model of ``config`` does not take.
     """
 
@@ -61,11 +61,12 @@ class TensorRTTarget:
         timings: Path | None = None,
         dump: Path | None = None,
         workspace: str = "",
+        plans: Path | None = None,
     ) -> None:
         self.name = name
         #: How a plan is built: in a process of its own. Tests that stand in for TensorRT's module
         #: replace it by `request.build_here`.
-        self.build_plan: BuildsPlans = build_apart
+        self.build_plan: BuildsPlans = BuiltPlans(plans) if plans else build_apart
         self._shapes = parse_profile(profile, config)
         self._asked_workspace = parse_workspace(workspace) if workspace else None
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
@@ -76,9 +77,22 @@ class TensorRTTarget:
         return self._shapes.manifest_entries()
 
     @property
+    def shapes(self) -> Shapes:
+        """What plans are built for."""
+        return self._shapes
+
+    @property
+    def asked_workspace(self) -> str:
+        """The limit of a layer's scratch memory that was asked for; empty for none."""
+        return in_words(self._asked_workspace) if self._asked_workspace else ""
+
+    @property
     def options(self) -> dict[str, str]:
-        """The limit of a layer's scratch memory, where there is one."""
-        return {OPTION: in_words(self._workspace)} if self._workspace else {}
+        """The limit of a layer's scratch memory, and where plans come from, if either is given."""
+        found = {WORKSPACE: in_words(self._workspace)} if self._workspace else {}
+        if isinstance(self.build_plan, BuiltPlans):
+            found[PLANS] = str(self.build_plan.folder.absolute())
+        return found
 
     @property
     def compute_capability(self) -> str:
@@ -97,10 +111,16 @@ class TensorRTTarget:
         return found
 
     def check(self, bundle: Bundle) -> None:
-        """Raise EngineError for zero points, an int8 cache, a TensorRT that is too old, or a missing GPU.
+        """As :meth:`check_bundle`; EngineError for a TensorRT that is too old, or a missing GPU, too.
 
         Also InputError for a compute capability that cannot be built for, and DependencyError.
         """
+        self.check_bundle(bundle)
+        self._check_version(self._tensorrt)
+        _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        """Raise EngineError for zero points and an int8 cache, which needs no TensorRT to see."""
         schemes = [rule.scheme for rule in bundle.manifest.recipe.rules if rule.scheme]
         if not all(scheme.symmetric for scheme in schemes):
             raise EngineError(
@@ -112,15 +132,14 @@ class TensorRTTarget:
                 f"{bundle.path}: its KV cache is {bundle.manifest.recipe.cache}, which was never tried "
                 "with TensorRT; quantise the float bundle without -int8-cache"
             )
-        self._check_version(self._tensorrt)
         self._shapes.check(bundle.manifest.config)
-        _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
         entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
         timings = self._timing_cache
-        with self._lowered(bundle, graph, folder, row) as (source, passes):
+        row.state("rewrite")
+        with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):
             asked = PlanRequest(
                 self.name,
                 source,
@@ -150,11 +169,12 @@ class TensorRTTarget:
             )
 
     @contextmanager
-    def _lowered(
-        self, bundle: Bundle, graph: Graph, folder: Path, row: Row
-    ) -> Iterator[tuple[Path, Passes]]:
-        """The ONNX file to parse, which may lie below ``folder`` meanwhile."""
-        yield bundle.graph(graph), {}
+    def lowered(self, source: Path, graph: Graph, folder: Path) -> Iterator[tuple[Path, Passes]]:
+        """The ONNX file to parse for the graph in ``source``, and what each pass did.
+
+        It may lie below ``folder`` meanwhile. Raises LoweringError.
+        """
+        yield source, {}
 
     @cached_property
     def _tensorrt(self) -> TensorRT:

@@ -59,14 +59,14 @@ def parse_graph(
             f"{graph_file}: not an ONNX graph ({invalid}); check the bundle with `janus-edge verify`, "
             "or export it again"
         ) from invalid
-    weight_bytes = _weight_bytes(model)
+    weight_bytes = constant_bytes(model)
     logger = messages.logger(tensorrt.module)
     builder = new_builder(tensorrt, logger)
     network = new_network(tensorrt, builder)
     parser = new_parser(tensorrt, network, logger)
     sizes = fixed_sizes(graph, profile)
     if sizes:  # before it is parsed: the cache's layer looks at its length when it is added
-        _fix(model, sizes)
+        fix_sizes(model, sizes)
         parsed = parser.parse(model.SerializeToString(), str(graph_file))
     else:
         parsed = parser.parse_from_file(str(graph_file))
@@ -77,12 +77,13 @@ def parse_graph(
     return ParsedGraph(network, weight_bytes, builder, parser, logger)
 
 
-def _weight_bytes(model: onnx.ModelProto) -> int:
+def constant_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all constants of a graph."""
     constants = (ir.from_proto(tensor) for tensor in model.graph.initializer)
     return sum(constant.nbytes for constant in constants)
 
 
-def _fix(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+def fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
     """Give the symbols named in ``sizes`` these sizes, wherever the graph states shapes."""
     graph = model.graph
     for value in (*graph.input, *graph.output, *graph.value_info):

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
+from janus_edge.cli import cli
 from janus_edge.engines.tensorrt.trtexec import trtexec_options
 
 TABLE: dict[str, Any] = json.loads(
@@ -71,6 +73,20 @@ def test_the_line() -> None:
     assert made() == [*first, *profiles, *LAST]
     more = set(made(workspace="2G", decomposable=True)) - set(made())
     assert more == {"--memPoolSize=workspace:2G", "--decomposableAttentions=*"}
+
+
+def test_the_page() -> None:
+    """Every option that docs/trtexec.md names is trtexec's or that of a command of ours."""
+    page = (Path(__file__).parents[2] / "docs" / "trtexec.md").read_text("utf-8")
+    named = set(re.findall(r"--([A-Za-z][A-Za-z0-9-]+)", page))
+    ours = {
+        option.removeprefix("--")
+        for command in ("build", "parity")
+        for parameter in cli.commands[command].params
+        for option in parameter.opts
+    }
+    assert named - ours <= {*OPTIONS["10.16"]}
+    assert {"memPoolSize", "useCudaGraph", "trtexec", "engines"} <= named
 
 
 def test_sources_are_named() -> None:

@@ -90,12 +90,14 @@ class FakeDriver:
         total: int = 1 << 30,
         lacking: frozenset[str] = frozenset(),
         name: bytes = b"Fake GPU",
+        integrated: bool = False,
     ) -> None:
         self.name = name
         self.calls: Counter[str] = Counter()
         self.failures: dict[str, tuple[int, int]] = {}
         self.lost = 0
-        self.total, self._count, self._capability = total, count, capability
+        self.total, self._count = total, count
+        self._attributes = {75: capability[0], 76: capability[1], 18: int(integrated)}
         self._lacking = lacking
         self._functions: dict[str, Function] = {}
         self._handles = itertools.count(0x5000_0000_1000, 0x10)  # beyond 32 bits
@@ -206,7 +208,7 @@ class FakeDriver:
         return 0
 
     def _cuDeviceGetAttribute(self, out: Any, attribute: int, device: int) -> None:
-        out.value = self._capability[attribute - 75]
+        out.value = self._attributes[attribute]
 
     def _cuDevicePrimaryCtxRetain(self, out: Any, device: int) -> None:
         out.value = self._context

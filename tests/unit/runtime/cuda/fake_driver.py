@@ -96,7 +96,7 @@ class FakeDriver:
         self.calls: Counter[str] = Counter()
         self.failures: dict[str, tuple[int, int]] = {}
         self.lost = 0
-        self.total, self._count = total, count
+        self.total, self._count, self._capability = total, count, capability
         self._attributes = {75: capability[0], 76: capability[1], 18: int(integrated)}
         self._lacking = lacking
         self._functions: dict[str, Function] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from janus_edge.engines.target_names import TARGET_NAMES
 from janus_edge.errors import DependencyError, InputError
 
 if TYPE_CHECKING:
+    from janus_edge.bundle import Bundle
     from janus_edge.engine import Engine
+    from janus_edge.engines.build import Target
 
 
 @click.command(short_help="Build an engine: a bundle made for one device.")
@@ -33,12 +36,17 @@ if TYPE_CHECKING:
 @click.option("--dump-network", "dump", type=click.Path(path_type=Path), metavar="FOLDER",
               help="TensorRT: also write each parsed network as text to FOLDER/GRAPH.txt, and keep its layers' "
               "details in the plan, which makes runs outside of CUDA graphs slower.")  # fmt: skip
+@click.option("--trtexec", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="tensorrt: build nothing; write the graphs to FOLDER, with a script that builds them "
+              "with NVIDIA's trtexec.")  # fmt: skip
+@click.option("--plans", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="tensorrt: make the engine of FOLDER/GRAPH.plan, which trtexec built.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")
 def build(
     bundle: str, out: str, target: str | None, profile: str, capabilities: tuple[str, ...],
-    workspace: str, prepack: bool, dump: Path | None, force: bool, no_cache: bool, as_json: bool,
+    workspace: str, prepack: bool, dump: Path | None, trtexec: Path | None, plans: Path | None, force: bool, no_cache: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write BUNDLE to OUT as an engine: its graphs made for one kind of device.
 
@@ -85,9 +93,14 @@ def build(
 
     opened = Bundle.open(bundle)
     root = None if no_cache else cache_folder("engines")
-    options = TargetOptions(profile, capabilities, root, dump, workspace, prepack)
+    options = TargetOptions(
+        profile, capabilities, root, dump, workspace=workspace, plans=plans, prepack=prepack
+    )
     wanted = target_named(target, opened.manifest.config, options)
-    cache = None if root is None or dump else EngineCache(root)
+    if trtexec:
+        _write_trtexec(opened, wanted, trtexec, out, as_json)
+        return
+    cache = None if root is None or dump or plans else EngineCache(root)
     with byte_tasks() as task:
         done = build_engine(opened, wanted, out, force=force, cache=cache, task=task)
     if as_json:
@@ -101,6 +114,26 @@ def build(
         f"{out}: {size(done.engine.total_bytes)}, {target}; "
         + (f"from the cache, built in {seconds} before" if done.cached else f"built in {seconds}")
     )
+
+
+def _write_trtexec(bundle: Bundle, wanted: Target, folder: Path, out: str, as_json: bool) -> None:
+    """Write the graphs for trtexec, and print the lines that build them."""
+    from janus_edge.engines.tensorrt_target import TensorRTTarget
+    from janus_edge.engines.trtexec_folder import next_command, write_trtexec
+
+    if not isinstance(wanted, TensorRTTarget) or wanted.name == "tensorrt-rtx":
+        raise InputError(
+            f"--trtexec is for tensorrt and tensorrt-10.3: leave it out for {wanted.name}"
+        )
+    after = next_command(bundle, wanted, folder, out)
+    with byte_tasks() as task:
+        made = write_trtexec(bundle, wanted, folder, after, task)
+    if as_json:
+        print_json({"script": str(made.script), "commands": made.commands, "next": after})
+        return
+    for options in made.commands.values():
+        click.echo(shlex.join(["trtexec", *options]) + "\n")
+    click.echo(f"{made.script} runs these lines on the machine with the GPU; then, there:  {after}")
 
 
 def _show(engine: Engine) -> None:

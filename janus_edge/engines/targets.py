@@ -24,7 +24,8 @@ class TargetOptions:
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
     for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
-    ``workspace`` as `engines/tensorrt/workspace.py` has it.
+    ``workspace`` as `engines/tensorrt/workspace.py` has it, ``plans`` a folder of plans that trtexec
+    built.
     """
 
     profile: str = ""
@@ -32,6 +33,7 @@ class TargetOptions:
     timings: Path | None = None
     dump: Path | None = None
     workspace: str = ""
+    plans: Path | None = None
     prepack: bool = False
 
 
@@ -51,6 +53,7 @@ def target(
             "--compute-capability": options.capabilities,
             "--dump-network": options.dump,
             "--workspace": options.workspace,
+            "--plans": options.plans,
         }
         for option, value in given.items():
             if value:
@@ -60,6 +63,8 @@ def target(
         raise InputError(f"unknown target {name!r}: choose one of {', '.join(TARGET_NAMES)}")
     if config is None:
         raise InputError(f"{name} is built for a model of certain dimensions: give its bundle")
+    if options.plans and name == "tensorrt-rtx":
+        raise InputError(f"--plans is for plans of trtexec: leave it out for {name}")
     made = TensorRT103 if name == "tensorrt-10.3" else TensorRTTarget
     return made(
         name,
@@ -69,4 +74,5 @@ def target(
         timings=options.timings,
         dump=options.dump,
         workspace=options.workspace,
+        plans=options.plans,
     )

@@ -24,18 +24,16 @@ from janus_edge.engines.lowering.passes import Pass
 from janus_edge.engines.lowering.passes import load as load_graph
 from janus_edge.engines.tensorrt.api import TensorRT, load
 from janus_edge.engines.tensorrt.build import BuiltPlan
+from janus_edge.engines.tensorrt.built_plans import OPTION as PLANS
+from janus_edge.engines.tensorrt.built_plans import BuiltPlans
 from janus_edge.engines.tensorrt.options import known_capabilities
 from janus_edge.engines.tensorrt.own_process import build_apart
 from janus_edge.engines.tensorrt.profile_option import parse_profile
 from janus_edge.engines.tensorrt.profiles import Profile as Shapes
 from janus_edge.engines.tensorrt.request import BuildsPlans, PlanRequest
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
-from janus_edge.engines.tensorrt.workspace import (
-    OPTION,
-    default_workspace,
-    in_words,
-    parse_workspace,
-)
+from janus_edge.engines.tensorrt.workspace import OPTION as WORKSPACE
+from janus_edge.engines.tensorrt.workspace import default_workspace, in_words, parse_workspace
 from janus_edge.errors import BackendError, EngineError
 from janus_edge.graphs import Graph, Port, engine_signature, signature
 from janus_edge.manifest import GraphEntry
@@ -67,7 +65,8 @@ class TensorRTTarget:
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
     ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
     networks as text, ``workspace`` the limit of a layer's scratch memory in words
-    (`engines/tensorrt/workspace.py`). Raises InputError for a limit that is not a size, and for a
+    (`engines/tensorrt/workspace.py`), ``plans`` a folder of plans that trtexec built, which are then
+    taken as they are. Raises InputError for a limit that is not a size, and for a
     profile that a model of ``config`` does not take.
     """
 
@@ -81,12 +80,14 @@ class TensorRTTarget:
         timings: Path | None = None,
         dump: Path | None = None,
         workspace: str = "",
+        plans: Path | None = None,
     ) -> None:
         self.name, self._config = name, config
         #: How a plan is built: in a process of its own. Tests that stand in for TensorRT's module
         #: replace it by `request.build_here`.
-        self.build_plan: BuildsPlans = build_apart
-        self._shapes = parse_profile(profile, config)
+        self.build_plan: BuildsPlans = BuiltPlans(plans) if plans else build_apart
+        #: The profile in the words of the command line; empty for the default.
+        self.asked_profile, self._shapes = profile, parse_profile(profile, config)
         self._asked_workspace = parse_workspace(workspace) if workspace else None
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
 
@@ -95,10 +96,24 @@ class TensorRTTarget:
         """Of the language model's plans. The other graphs' shapes follow from these."""
         return self._shapes.manifest_entries()
 
+    def plans_of(self, graph: Graph) -> dict[str, Shapes]:
+        """What each plan of ``graph`` is built for, by the plan's name."""
+        if graph is Graph.LANGUAGE_MODEL:
+            return self._shapes.language_plans()
+        return {graph.value: self._shapes}
+
+    @property
+    def asked_workspace(self) -> str:
+        """The limit of a layer's scratch memory that was asked for; empty for none."""
+        return in_words(self._asked_workspace) if self._asked_workspace else ""
+
     @property
     def options(self) -> dict[str, str]:
-        """The limit of a layer's scratch memory, where there is one."""
-        return {OPTION: in_words(self._workspace)} if self._workspace else {}
+        """The limit of a layer's scratch memory, and where plans come from, if either is given."""
+        found = {WORKSPACE: in_words(self._workspace)} if self._workspace else {}
+        if isinstance(self.build_plan, BuiltPlans):
+            found[PLANS] = str(self.build_plan.folder.absolute())
+        return found
 
     @property
     def compute_capability(self) -> str:
@@ -118,35 +133,35 @@ class TensorRTTarget:
         return found
 
     def check(self, bundle: Bundle) -> None:
-        """Raise EngineError for a recipe that it does not take, a TensorRT that is too old, or a missing GPU.
+        """As :meth:`check_bundle`; EngineError for a TensorRT that is too old, or a missing GPU, too.
 
         Also InputError for a compute capability that cannot be built for, and DependencyError.
         """
-        recipe = bundle.manifest.recipe
-        check_recipe(self.name, bundle)
+        self.check_bundle(bundle)
         self._check_version(self._tensorrt)
-        self._shapes.check(bundle.manifest.config)
-        why = capability_refusal(recipe, self.compute_capability.split(", "))
+        why = capability_refusal(bundle.manifest.recipe, self.compute_capability.split(", "))
         if why:
             raise EngineError(f"{bundle.path}: {why}")
-        for block in unusual_blocks(recipe):
+        _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        """Raise EngineError for a recipe that it does not take, which needs no TensorRT to see."""
+        check_recipe(self.name, bundle)
+        self._shapes.check(bundle.manifest.config)
+        for block in unusual_blocks(bundle.manifest.recipe):
             _LOG.warning(
                 "%s: has int4 weights in blocks of %d; TensorRT documents 64 and 128 (quantise with "
                 "--for %s)", bundle.path, block, self.name,
             )  # fmt: skip
-        _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
         """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``.
 
         The language model is built once for each of its plans.
         """
-        if graph is not Graph.LANGUAGE_MODEL:
-            plans = {graph.value: self._shapes}
-        else:
-            plans = self._shapes.language_plans()
-            if len(plans) > 1:
-                _LOG.info("%s is built %d times: %s", graph.value, len(plans), ", ".join(plans))
+        plans = self.plans_of(graph)
+        if len(plans) > 1:
+            _LOG.info("%s is built %d times: %s", graph.value, len(plans), ", ".join(plans))
         ports, told = engine_signature(graph, self._config, self.name), {}
         row.state("rewrite")
         with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):

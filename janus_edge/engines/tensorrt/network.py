@@ -61,14 +61,14 @@ def parse_graph(
             f"{graph_file}: not an ONNX graph ({invalid}); check the bundle with `janus-edge verify`, "
             "or export it again"
         ) from invalid
-    weight_bytes = _weight_bytes(model)
+    weight_bytes = constant_bytes(model)
     logger = messages.logger(tensorrt.module)
     builder = new_builder(tensorrt, logger)
     network = new_network(tensorrt, builder)
     parser = new_parser(tensorrt, network, logger)
     sizes = fixed_sizes(graph, profile)
     if sizes:  # before it is parsed: the cache's layer looks at its length when it is added
-        _fix(model, sizes)
+        fix_sizes(model, sizes)
         parsed = parser.parse(model.SerializeToString(), str(graph_file))
     else:
         parsed = parser.parse_from_file(str(graph_file))
@@ -109,12 +109,13 @@ def _has(node: onnx.NodeProto, name: str) -> bool:
     return any(attribute.name == name for attribute in node.attribute)
 
 
-def _weight_bytes(model: onnx.ModelProto) -> int:
+def constant_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all constants of a graph."""
     constants = (ir.from_proto(tensor) for tensor in model.graph.initializer)
     return sum(constant.nbytes for constant in constants)
 
 
-def _fix(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+def fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
     """Give the symbols named in ``sizes`` these sizes, wherever the graph states shapes."""
     graph = model.graph
     for value in (*graph.input, *graph.output, *graph.value_info):

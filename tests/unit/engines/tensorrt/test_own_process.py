@@ -187,6 +187,9 @@ def test_a_parent_that_dies(head: Path, tmp_path: Path, monkeypatch: pytest.Monk
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin
         assert child.stdout
-        assert b"parse" in child.stdout.readline()
-        child.stdin.close()
-        assert child.wait(timeout=60) == 1
+        try:
+            assert b"parse" in child.stdout.readline()
+            child.stdin.close()
+            assert child.wait(timeout=60) == 1
+        finally:
+            child.kill()

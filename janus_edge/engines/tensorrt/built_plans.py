@@ -1,0 +1,94 @@
+"""Plans that were built elsewhere (`--plans FOLDER`), by trtexec: FOLDER/NAME.plan, as an engine has them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import onnx
+
+from janus_edge.engines.tensorrt.api import load
+from janus_edge.engines.tensorrt.build import BuiltPlan
+from janus_edge.engines.tensorrt.network import constant_bytes
+from janus_edge.engines.tensorrt.plan_file import partial_path
+from janus_edge.engines.tensorrt.request import PlanRequest
+from janus_edge.errors import EngineError
+from janus_edge.progress import Row
+from janus_edge.tensorrt_module import Installed
+
+#: The option's name in an engine's manifest, and after two hyphens on the command line.
+OPTION = "plans"
+
+#: How a plan begins, by TensorRT's own check (`printPlanVersion` in trtexec's source).
+_TAG = b"ftrt\x00\x00\x00\x00"
+
+#: The version of TensorRT that built it: major, minor, patch and build number, a byte each.
+_VERSION = slice(24, 28)
+
+
+class BuiltPlans:
+    """Takes plans from ``folder`` in the place of a builder.
+
+    What can be known without a GPU is checked: that a plan is there, that it is TensorRT's, of the
+    version that is installed. Opening the engine compares names, types, shapes and the updated cache
+    with the graph table.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, request: PlanRequest, row: Row) -> BuiltPlan:
+        """Copy the plan that the request names; raises EngineError for one that cannot be used."""
+        started = time.perf_counter()
+        row.state("copy")
+        plan = self.folder / request.out.name
+        model = onnx.load(str(request.graph_file), load_external_data=False)
+        size = _checked(plan, load(request.target))
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_path(request.out)
+        try:
+            shutil.copyfile(plan, partial)
+            partial.replace(request.out)
+        except OSError as failure:
+            raise EngineError(
+                f"{request.out}: cannot be written ({failure.strerror}); free some space, or choose "
+                "another place"
+            ) from failure
+        finally:
+            partial.unlink(missing_ok=True)
+        return BuiltPlan(
+            path=request.out,
+            size=size,
+            seconds=time.perf_counter() - started,
+            weight_bytes=constant_bytes(model),
+            device_weight_bytes=None,
+            device_bytes=None,
+            precisions={},
+            timing_cache=None,
+            warnings=(),
+        )
+
+
+def _checked(plan: Path, tensorrt: Installed) -> int:
+    """The bytes of ``plan``."""
+    try:
+        with plan.open("rb") as file:
+            head = file.read(_VERSION.stop)
+        size = plan.stat().st_size
+    except OSError as failure:
+        raise EngineError(
+            f"{plan}: cannot be read ({failure.strerror}); write the graphs and the commands that "
+            "build them with --trtexec FOLDER, and give the folder of the plans"
+        ) from failure
+    if len(head) < _VERSION.stop or not head.startswith(_TAG):
+        raise EngineError(
+            f"{plan}: is not a plan of TensorRT, or not a whole one; build it again with trtexec"
+        )
+    built, found = ".".join(map(str, head[_VERSION])), tensorrt.version
+    if built.split(".")[:3] != found.split(".")[:3]:
+        raise EngineError(
+            f"{plan}: was built with TensorRT {built} and this machine has {found}; build it again "
+            "with this machine's trtexec"
+        )
+    return size

@@ -1,0 +1,72 @@
+"""The command line of NVIDIA's trtexec that builds what `build_plan` builds.
+
+Options by trtexec's own source (10.3 to 11.1); `tests/contract/trtexec_options.json` records them.
+After parsing, `build_plan` also changes the network, which no option of trtexec does.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from janus_edge.engines.tensorrt.profiles import Shapes
+
+#: In this order: trtexec reads a profile's shapes only directly after its --profile.
+_BOUNDS = ("minShapes", "optShapes", "maxShapes")
+
+
+def trtexec_options(
+    onnx: PurePosixPath,
+    plan: PurePosixPath,
+    profiles: Sequence[Mapping[str, Shapes]],
+    *,
+    workspace: str = "",
+    decomposable: bool = False,
+) -> list[str]:
+    """The options that build the graph ``onnx`` into ``plan`` with these optimisation ``profiles``.
+
+    ``workspace`` limits a layer's scratch memory ('512M'); ``decomposable`` lets attention without a
+    kernel of its own be built from several layers, which trtexec can do from 10.15 on.
+    """
+    made = [f"--onnx={onnx}", f"--saveEngine={plan}"]
+    for number, shapes in enumerate(profiles):
+        made.append(f"--profile={number}")
+        for index, bound in enumerate(_BOUNDS):
+            sizes = (f"{name}:{_sizes(three[index])}" for name, three in shapes.items())
+            made.append(f"--{bound}={','.join(sizes)}")
+    made += ["--stronglyTyped", "--noTF32", "--maxAuxStreams=0"]
+    if workspace:
+        made.append(f"--memPoolSize=workspace:{workspace}")
+    if decomposable:
+        made.append("--decomposableAttentions=*")
+    return [*made, "--skipInference", f"--exportLayerInfo={plan.with_suffix('.layers.json')}"]
+
+
+def script(commands: Mapping[str, Sequence[str]], title: str, after: str) -> str:
+    """A shell script that runs trtexec with each of the ``commands``, by graph, in its own folder.
+
+    A plan that is there is kept, so that a script that was ended can be run again.
+    """
+    lines = [
+        "#!/bin/sh",
+        f"# {title}",
+        "set -eu",
+        'cd "$(dirname "$0")"',
+        'trtexec="${TRTEXEC:-trtexec}"',
+        "mkdir -p plans",
+    ]
+    for name, options in commands.items():
+        words = " \\\n    ".join(shlex.quote(word) for word in options)
+        plan = f"plans/{name}.plan"
+        lines += [
+            "",
+            f'[ -e {plan} ] || "$trtexec" \\',
+            f"    {words} ||",
+            f"    {{ rm -f {plan}; exit 1; }}",
+        ]
+    return "\n".join([*lines, "", f"echo {shlex.quote(f'next:  {after}')}", ""])
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,132 @@
+"""`--trtexec FOLDER`: lowered graphs that trtexec takes, and the lines that build them.
+
+FOLDER/build.sh         trtexec for each plan; then the command that makes an engine of the plans
+FOLDER/graphs/          NAME.onnx with its sizes fixed, and its weights
+FOLDER/plans/           what build.sh writes
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import onnx
+from onnx.external_data_helper import uses_external_data
+
+from janus_edge.bundle import Bundle
+from janus_edge.engines.tensorrt.network import fix_sizes
+from janus_edge.engines.tensorrt.profiles import Profile, fixed_sizes, optimization_profiles
+from janus_edge.engines.tensorrt.trtexec import script, trtexec_options
+from janus_edge.engines.tensorrt_target import TensorRTTarget
+from janus_edge.errors import InputError
+from janus_edge.graphs import Graph
+from janus_edge.progress import Task, silent
+
+
+@dataclass(frozen=True, slots=True)
+class TrtexecFolder:
+    """The script, and trtexec's options by plan; paths are relative to the script's folder."""
+
+    script: Path
+    commands: dict[str, list[str]]
+
+
+def write_trtexec(
+    bundle: Bundle, target: TensorRTTarget, folder: Path, after: str, task: Task = silent
+) -> TrtexecFolder:
+    """Write the graphs of ``bundle`` and the script that builds them for ``target`` to ``folder``.
+
+    Weights are hard links where the file system has them, else copies, so that the folder can be
+    moved. ``after`` is the command to run when the plans are there. Neither a GPU nor TensorRT is
+    needed. Raises InputError for a folder that has something in it, or cannot be written, and
+    EngineError for a bundle that the target does not take.
+    """
+    target.check_bundle(bundle)
+    commands = {}
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(
+                f"{folder}: is not empty; give --trtexec a new folder, or empty this one"
+            )
+        (folder / "graphs").mkdir(parents=True, exist_ok=True)
+        for graph in Graph:
+            with (
+                task(graph.value) as row,
+                target.lowered(bundle.graph(graph), graph, folder) as (source, _passes),
+            ):
+                row.state("write")
+                for name, shapes in target.plans_of(graph).items():
+                    model = _write_graph(source, graph, shapes, folder / "graphs" / f"{name}.onnx")
+                    commands[name] = _options(model, graph, name, shapes, target, bundle)
+        path = folder / "build.sh"
+        title = f"Build the graphs of {bundle.path.name} for {target.name}"
+        path.write_text(script(commands, title, after), "utf-8")
+        path.chmod(0o755)
+    except OSError as failure:
+        raise InputError(
+            f"{folder}: cannot be written ({failure.strerror}); give --trtexec another folder"
+        ) from failure
+    return TrtexecFolder(path, commands)
+
+
+def next_command(bundle: Bundle, target: TensorRTTarget, folder: Path, out: str) -> str:
+    """The command line that makes the engine ``out`` of the plans that the script writes."""
+    words = ["janus-edge", "build", str(bundle.path.absolute()), out, "--target", target.name]
+    if target.asked_profile:
+        words += ["--profile", target.asked_profile]
+    if target.asked_workspace:
+        words += ["--workspace", target.asked_workspace]
+    return shlex.join([*words, "--plans", str(folder.absolute() / "plans")])
+
+
+def _options(
+    model: onnx.ModelProto,
+    graph: Graph,
+    name: str,
+    shapes: Profile,
+    target: TensorRTTarget,
+    bundle: Bundle,
+) -> list[str]:
+    recipe, config = bundle.manifest.recipe, bundle.manifest.config
+    attention = any(node.op_type == "Attention" for node in model.graph.node)
+    # the VQ model's one head is as wide as its channels
+    wide = graph in (Graph.VQ_ENCODER, Graph.VQ_DECODER)
+    return trtexec_options(
+        PurePosixPath("graphs", f"{name}.onnx"),
+        PurePosixPath("plans", f"{name}.plan"),
+        optimization_profiles(graph, config, shapes),
+        workspace=target.asked_workspace,
+        decomposable=attention and (wide or recipe.float_type == "float32"),
+    )
+
+
+def _write_graph(source: Path, graph: Graph, shapes: Profile, path: Path) -> onnx.ModelProto:
+    """Write ``source`` with its sizes fixed to ``path``, and its weights beside it."""
+    model = onnx.load(str(source), load_external_data=False)
+    fix_sizes(model, fixed_sizes(graph, shapes))
+    onnx.save(model, str(path))
+    for location in sorted(_locations(model)):
+        if not (path.parent / location).exists():  # plans of one graph share its weights
+            _link(source.parent / location, path.parent / location)
+    return model
+
+
+def _locations(model: onnx.ModelProto) -> set[str]:
+    """The files beside the graph that its weights are in; they have no folders in their names."""
+    return {
+        entry.value
+        for tensor in model.graph.initializer
+        if uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

@@ -61,16 +61,14 @@ def slices(layer: Layer, x: Array, *dynamic: Array | None) -> Array:
     found = {name: layer.attributes[name] for name in names if name != "fill"}
     found |= {name: tuple(map(int, values)) for name, values in given.items() if values is not None}
     axes = range(x.ndim) if found["axes"] is None else found["axes"]
-    index: list[slice] = [slice(None)] * x.ndim
     for axis, start, size, step in zip(
         axes, found["start"], found["shape"], found["stride"], strict=True
     ):
-        if size and not (0 <= start < x.shape[axis] and 0 <= start + (size - 1) * step < x.shape[axis]):
+        places = start + step * np.arange(size)  # a stride of 0 repeats
+        if size and not 0 <= places.min() <= places.max() < x.shape[axis]:
             raise IndexError(f"{layer.name}: {start}, {size}, {step} of {x.shape} at {axis}")
-        if step < 1:
-            raise UnknownError(f"{layer.name}: a stride of {step}")
-        index[axis] = slice(start, start + size * step, step)
-    return x[tuple(index)]
+        x = np.take(x, places, axis)
+    return x
 
 
 def concatenation(layer: Layer, *parts: Array) -> Array:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.tensorrt_network.network import UnknownError
 from tests.tensorrt_network.data_types import Array, from_bytes, nbytes
+from tests.tensorrt_network.network import UnknownError
 
 
 class _Struct(ctypes.Structure):

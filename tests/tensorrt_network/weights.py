@@ -27,21 +27,23 @@ class _Struct(ctypes.Structure):
 
 def read_weights(weights: Any) -> Array | None:
     """A copy of the numbers, as one row; None for a layer that takes them as an input."""
-    if isinstance(weights, np.ndarray):
-        if not weights.size:
-            return None
-        values = weights.reshape(-1).copy()
-        return values.astype(np.float32) if values.dtype.kind == "f" else values
     if not weights.size:
         return None
-    struct = _Struct.from_address(
-        ctypes.c_void_p.from_address(id(weights) + object.__basicsize__).value or 0
-    )
+    if isinstance(weights, np.ndarray):
+        values = weights.reshape(-1).copy()
+        return values.astype(np.float32) if values.dtype.kind == "f" else values
+    return from_bytes(stored_weights(weights), weights.dtype.name, weights.size)
+
+
+def stored_weights(weights: Any) -> bytes:
+    """The bytes of the numbers."""
+    if isinstance(weights, np.ndarray):
+        return weights.tobytes()
+    pointer = ctypes.c_void_p.from_address(id(weights) + object.__basicsize__).value
+    struct = _Struct.from_address(pointer or 0)
     if (struct.type, struct.count) != (int(weights.dtype), weights.size):
         raise UnknownError(
             f"the bindings' Weights object has another layout on Python {sys.version.split()[0]}"
         )
-    dtype = weights.dtype.name
     # the object's own nbytes underflows for INT4
-    stored = ctypes.string_at(struct.values, nbytes(dtype, struct.count))
-    return from_bytes(stored, dtype, struct.count)
+    return ctypes.string_at(struct.values, nbytes(weights.dtype.name, struct.count))

@@ -130,7 +130,7 @@ class TensorRTTarget:
         entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
         timings = self._timing_cache
         row.state("rewrite")
-        with self.lowered(bundle, graph, folder) as (source, passes):
+        with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):
             built = build_plan(
                 source,
                 graph,
@@ -161,16 +161,17 @@ class TensorRTTarget:
             )
 
     @contextmanager
-    def lowered(self, bundle: Bundle, graph: Graph, folder: Path) -> Iterator[tuple[Path, Passes]]:
-        """The ONNX file that is parsed, and what each pass did; removed at the end.
+    def lowered(self, source: Path, graph: Graph, folder: Path) -> Iterator[tuple[Path, Passes]]:
+        """The ONNX file to parse for the graph in ``source``, and what each pass did.
 
-        One that passes changed lies below ``folder`` meanwhile. Raises LoweringError.
+        ``source`` itself if no pass changed it; else a file below ``folder``, removed at the end. Raises
+        LoweringError.
         """
-        model = load_graph(bundle.graph(graph))
+        model = load_graph(source)
         passes = lower_graph(model, graph.value, self._passes(graph))
         self._check_lowered(graph, model)
         if not any(report.changed for report in passes.values()):
-            yield bundle.graph(graph), passes
+            yield source, passes
             return
         with TemporaryDirectory(prefix=".lowered-", dir=folder) as scratch:
             path = Path(scratch) / f"{graph.value}.onnx"

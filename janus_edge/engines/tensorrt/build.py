@@ -74,9 +74,13 @@ def build_plan(
     can be read when building fails. Raises EngineError with TensorRT's words and the fix, and InputError for a
     profile or capability that cannot be had; neither leaves a file.
     """
-    started = time.perf_counter()
-    shapes = optimization_profiles(graph, config, profile)
-    for decomposed in (False, True):
+    started, shapes = time.perf_counter(), optimization_profiles(graph, config, profile)
+
+    def attempt(*, decomposed: bool) -> BuiltPlan | None:
+        """The plan; None if attention lacks a fused kernel and may not be decomposed.
+
+        The objects of one attempt are gone before the next: builders that live at once share a logger.
+        """
         messages = Messages()
         if progress:
             progress.state("parse")
@@ -97,26 +101,29 @@ def build_plan(
         monitor = build_options.watch(tensorrt, options, progress) if progress else None
         try:
             size = _write(tensorrt, graph_file, parsed, options, out, messages)
-            break
         except EngineError:
-            if decomposed or not (attention and messages.lack_attention):
-                raise
+            if attention and not decomposed and messages.lack_attention:
+                return None
+            raise
         finally:
             del monitor  # lived as long as the build
-    notes = (*parsed.notes, *_grown(parsed.weight_bytes, messages.weight_bytes))
-    return BuiltPlan(
-        path=out,
-        size=size,
-        seconds=time.perf_counter() - started,
-        weight_bytes=parsed.weight_bytes,
-        device_weight_bytes=messages.weight_bytes,
-        device_bytes=max(messages.activation_bytes, default=None),
-        precisions=precisions(parsed.network),
-        timing_cache=build_options.timing_cache_after(tensorrt, options),
-        warnings=tuple(messages.warnings),
-        attention=("decomposed" if decomposed else "fused") if attention else "",
-        notes=notes,
-    )
+        return BuiltPlan(
+            path=out,
+            size=size,
+            seconds=time.perf_counter() - started,
+            weight_bytes=parsed.weight_bytes,
+            device_weight_bytes=messages.weight_bytes,
+            device_bytes=max(messages.activation_bytes, default=None),
+            precisions=precisions(parsed.network),
+            timing_cache=build_options.timing_cache_after(tensorrt, options),
+            warnings=tuple(messages.warnings),
+            attention=("decomposed" if decomposed else "fused") if attention else "",
+            notes=(*parsed.notes, *_grown(parsed.weight_bytes, messages.weight_bytes)),
+        )
+
+    plan = attempt(decomposed=False) or attempt(decomposed=True)
+    assert plan is not None
+    return plan
 
 
 def _grown(before: int, after: int | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import erf
 
-from tests.tensorrt_network.data_types import FLOATS, INTEGERS, Array
+from tests.tensorrt_network.data_types import INTEGERS, Array
 from tests.tensorrt_network.network import Layer, UnknownError
 
 
@@ -89,7 +89,7 @@ def select(layer: Layer, condition: Array, then: Array, otherwise: Array) -> Arr
 def cast(layer: Layer, x: Array) -> Array:
     """To a type; floats are cut towards zero to integers, and rounded to floats by the interpreter."""
     to_type = layer.attributes["to_type"]
-    if to_type in FLOATS and to_type != "FP8":
+    if to_type in ("FLOAT", "HALF", "BF16"):
         return x.astype(np.float32)
     if to_type in INTEGERS and to_type != "INT4":
         return x.astype(INTEGERS[to_type])

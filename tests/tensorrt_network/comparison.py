@@ -17,7 +17,7 @@ FLOAT32 = 3e-6
 #: round, but a sum that lies beside the middle of two numbers is rounded either way, and ONNX Runtime
 #: leaves out roundings between two operators that it computes in float32. Seen: 1.
 UNITS = 1
-_MANTISSA = {"HALF": 10, "BF16": 7, "FP8": 3}
+_MANTISSA = {"HALF": 10, "BF16": 7, "FP8": 3, "FP4": 1}
 
 
 @dataclass(frozen=True, slots=True)

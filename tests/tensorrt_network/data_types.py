@@ -1,6 +1,7 @@
 """Numbers of TensorRT's types in numpy arrays.
 
-Floating-point types, FP8 among them, are float32 arrays of representable numbers; INT4 is int8.
+Floating-point types, FP8 (E4M3) and FP4 (E2M1) among them, are float32 arrays of representable numbers;
+INT4 is int8.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ FLOATS = {
     "HALF": np.dtype(np.float16),
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "FP8": np.dtype(ml_dtypes.float8_e4m3fn),
+    "FP4": np.dtype(ml_dtypes.float4_e2m1fn),
 }
 INTEGERS = {
     "INT64": np.dtype(np.int64),
@@ -30,8 +32,10 @@ INTEGERS = {
     "BOOL": np.dtype(np.bool_),
 }
 
+_HALF_BYTES = ("INT4", "FP4")
+
 #: What quantised numbers are clamped to (`IQuantizeLayer`).
-RANGES = {"INT8": (-128, 127), "INT4": (-8, 7), "FP8": (-448.0, 448.0)}
+RANGES = {"INT8": (-128, 127), "INT4": (-8, 7), "FP8": (-448.0, 448.0), "FP4": (-6.0, 6.0)}
 
 
 def rounded(values: Array, dtype: str) -> Array:
@@ -51,11 +55,13 @@ def rounded(values: Array, dtype: str) -> Array:
 
 
 def from_bytes(stored: bytes, dtype: str, count: int) -> Array:
-    """``count`` numbers as TensorRT stores them; the first of two INT4 is in the low bits."""
-    if dtype == "INT4":
-        pairs = np.frombuffer(stored, np.int8)
-        both = np.stack([np.left_shift(pairs, 4) >> 4, pairs >> 4], axis=-1)
-        return both.reshape(-1)[:count]
+    """``count`` numbers as TensorRT stores them; the first of two of 4 bits is in the low ones."""
+    if dtype in _HALF_BYTES:
+        pairs = np.frombuffer(stored, np.uint8)
+        both = np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(-1)[:count]
+        if dtype == "FP4":
+            return both.view(FLOATS["FP4"]).astype(np.float32)
+        return np.where(both > 7, both.astype(np.int8) - 16, both).astype(np.int8)
     if dtype in FLOATS:
         return np.frombuffer(stored, FLOATS[dtype], count).astype(np.float32)
     if dtype not in INTEGERS:
@@ -65,6 +71,6 @@ def from_bytes(stored: bytes, dtype: str, count: int) -> Array:
 
 def nbytes(dtype: str, count: int) -> int:
     """Bytes of ``count`` stored numbers."""
-    if dtype == "INT4":
+    if dtype in _HALF_BYTES:
         return (count + 1) // 2
     return count * {**FLOATS, **INTEGERS}[dtype].itemsize

@@ -33,7 +33,7 @@ def lowered(name: str, bundle: Bundle, graph: Graph, folder: Path) -> Iterator[P
     made: Any = target(name, bundle.manifest.config)
     assert isinstance(made, TensorRTTarget)
     folder.mkdir(parents=True, exist_ok=True)
-    with made.lowered(bundle, graph, folder) as (path, _):
+    with made.lowered(bundle.graph(graph), graph, folder) as (path, _):
         yield path
 
 

@@ -9,14 +9,14 @@ from tests.tensorrt_network.network import Layer, UnknownError
 
 
 def quantize(layer: Layer, x: Array, scale: Array, zero_point: Array | None = None) -> Array:
-    """``clamp(round(x / scale))``, ties to even; FP8 is rounded by the interpreter."""
+    """``clamp(round(x / scale))``, ties to even; FP8 and FP4 are rounded by the interpreter."""
     to_type = layer.attributes["to_type"]
     if to_type not in RANGES:
         raise UnknownError(f"{layer.name}: quantises to {to_type}")
     _check_zero(layer, zero_point)
     low, high = RANGES[to_type]
     scaled = x / _spread(layer, scale, x)
-    if to_type == "FP8":
+    if to_type not in INTEGERS:
         return np.clip(scaled, low, high)
     return np.clip(np.rint(scaled), low, high).astype(INTEGERS[to_type])
 

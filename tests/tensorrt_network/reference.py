@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tests.tensorrt_network.data_types import Array
+from tests.tensorrt_network.data_types import FLOATS, Array
 
 _FLOAT = onnx.TensorProto.FLOAT
 _NARROW = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
@@ -41,11 +41,22 @@ class Reference:
             if name not in ports
         )
         self._session = session(model)
+        self._types = {value.name: value.type for value in self._session.get_outputs()}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All tensors by name; floats are float32 arrays of numbers of their types."""
         found: list[Any] = self._session.run(self._names, dict(feeds))
-        return dict(zip(self._names, found, strict=True))
+        return {
+            name: _numbers(value, self._types[name])
+            for name, value in zip(self._names, found, strict=True)
+        }
+
+
+def _numbers(value: Array, kind: str) -> Array:
+    """FP8, of which the bits are given, as the numbers that they stand for."""
+    if kind != "tensor(float8e4m3fn)":
+        return value
+    return value.view(FLOATS["FP8"]).astype(np.float32)
 
 
 def session(model: onnx.ModelProto) -> Any:

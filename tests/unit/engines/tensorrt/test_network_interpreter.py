@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from tests.tensorrt_network.reader import read_network
 from tests.tensorrt_network.reference import Reference
 
 trt: Any = rtx().module
+
+ROOT = Path(__file__).parents[4]
 
 Build = Callable[[Any, Any], Any]
 
@@ -103,6 +107,18 @@ def test_what_cannot_be_computed(build: Build) -> None:
     feeds = {"x": np.ones((2, 3, 4, 4), np.float32)}
     with pytest.raises(UnknownError, match="no semantics for"):
         Interpreter(made(build)).run(feeds)
+
+
+@pytest.mark.parametrize("module", ["interpreter", "reader"])
+def test_nothing_else_computes(module: str) -> None:
+    """Neither ONNX Runtime nor onnx's reference evaluator is imported by what computes networks."""
+    code = f"import sys, tests.tensorrt_network.{module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "numpy" in loaded
+    assert not loaded & {"onnx", "onnxruntime", "torch", "onnx_ir"}
 
 
 def test_tables_agree() -> None:

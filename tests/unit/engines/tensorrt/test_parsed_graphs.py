@@ -6,6 +6,7 @@ Nothing runs on a GPU: which kernels TensorRT takes, and what those round, is no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,28 @@ pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this m
 
 from janus_edge.bundle import Bundle
 from janus_edge.graphs import Graph
-from tests.tensorrt_network.bundles import RECIPE_NAMES, recipe_bundle
+from tests.tensorrt_network.bundles import RECIPE_NAMES
 from tests.tensorrt_network.comparison import teacher_forced
 from tests.tensorrt_network.feeds import random_feeds
 from tests.tensorrt_network.parsing import lowered, parse, rtx
 from tests.tensorrt_network.reader import read_network
 from tests.tensorrt_network.reference import Reference
 
-
-@pytest.fixture(scope="module", params=RECIPE_NAMES)
-def bundle(
-    request: pytest.FixtureRequest,
-    tiny_bundle: Path,
-    half_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Bundle:
-    folder = tmp_path_factory.mktemp(request.param) / "bundle"
-    return recipe_bundle(request.param, tiny_bundle, half_bundle, folder)
+#: What `tensorrt-10.3` parses is made of other operators, its types are treated alike.
+CASES = [
+    *(("tensorrt-rtx", recipe) for recipe in RECIPE_NAMES),
+    *(("tensorrt-10.3", recipe) for recipe in ("fp32", "int8", "int4-weight")),
+]
 
 
 @pytest.mark.parametrize("graph", [graph.value for graph in Graph])
-def test_every_tensor(bundle: Bundle, tmp_path: Path, graph: str) -> None:
-    """Of the graph as `tensorrt-rtx` parses it: floats within the limits, integers equal, none lost."""
-    with lowered("tensorrt-rtx", bundle, Graph(graph), tmp_path) as path:
+@pytest.mark.parametrize(("target", "recipe"), CASES)
+def test_every_tensor(
+    recipe_bundles: Callable[[str], Bundle], tmp_path: Path, target: str, recipe: str, graph: str
+) -> None:
+    """Of the graph as its target has it parsed: floats within the limits, integers equal, none lost."""
+    bundle = recipe_bundles(recipe)
+    with lowered(target, bundle, Graph(graph), tmp_path) as path:
         parsed = parse(bundle, Graph(graph), path)
         network = read_network(rtx().module, parsed.network)
         feeds = random_feeds(network, bundle.manifest.config)

@@ -6,7 +6,7 @@ Nothing runs on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this m
 
 from janus_edge.bundle import Bundle
 from janus_edge.graphs import Graph, cache_names
-from tests.tensorrt_network.bundles import recipe_bundle
 from tests.tensorrt_network.data_types import Array, rounded
 from tests.tensorrt_network.interpreter import Interpreter
 from tests.tensorrt_network.parsing import parsed_network
@@ -47,10 +46,10 @@ class Call:
 @pytest.mark.parametrize("recipe", LIMITS)
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3"])
 def test_decoding(
-    tiny_bundle: Path, half_bundle: Path, tmp_path: Path, target: str, recipe: str
+    recipe_bundles: Callable[[str], Bundle], tmp_path: Path, target: str, recipe: str
 ) -> None:
     """Hidden states and caches of every call are within the limits, pads and stale positions aside."""
-    bundle = recipe_bundle(recipe, tiny_bundle, half_bundle, tmp_path / "bundle")
+    bundle = recipe_bundles(recipe)
     network = parsed_network(target, bundle, Graph.LANGUAGE_MODEL, tmp_path / "lowered")
     float_type = next(tensor.dtype for tensor in network.inputs if tensor.name == "inputs_embeds")
     ours = decoded(bundle, Interpreter(network).run, float_type)

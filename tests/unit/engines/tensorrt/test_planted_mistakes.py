@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +14,6 @@ pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this m
 
 from janus_edge.bundle import Bundle
 from janus_edge.graphs import Graph
-from tests.tensorrt_network.bundles import recipe_bundle
 from tests.tensorrt_network.comparison import Difference, teacher_forced
 from tests.tensorrt_network.data_types import Array
 from tests.tensorrt_network.feeds import random_feeds
@@ -37,16 +36,9 @@ class Prepared:
 class Preparing:
     """Graphs by recipe, target and name, each made once."""
 
-    def __init__(self, full: Path, half: Path, folder: Path, stack: ExitStack) -> None:
-        self._full, self._half, self._folder, self._stack = full, half, folder, stack
-        self._bundles: dict[str, Bundle] = {}
+    def __init__(self, bundles: Callable[[str], Bundle], folder: Path, stack: ExitStack) -> None:
+        self.bundle, self._folder, self._stack = bundles, folder, stack
         self._made: dict[tuple[str, str, str], Prepared] = {}
-
-    def bundle(self, recipe: str) -> Bundle:
-        if recipe not in self._bundles:
-            folder = self._folder / recipe
-            self._bundles[recipe] = recipe_bundle(recipe, self._full, self._half, folder)
-        return self._bundles[recipe]
 
     def __call__(self, recipe: str, target: str, graph: str) -> Prepared:
         key = recipe, target, graph
@@ -63,10 +55,10 @@ class Preparing:
 
 @pytest.fixture(scope="module")
 def prepared(
-    tiny_bundle: Path, half_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    recipe_bundles: Callable[[str], Bundle], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Preparing]:
     with ExitStack() as stack:
-        yield Preparing(tiny_bundle, half_bundle, tmp_path_factory.mktemp("planted"), stack)
+        yield Preparing(recipe_bundles, tmp_path_factory.mktemp("planted"), stack)
 
 
 def seen_at(prepared: Preparing, mistake: Mistake) -> list[Difference]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 
@@ -46,17 +47,17 @@ class Network:
 
 def in_order(inputs: tuple[Tensor, ...], layers: list[Layer]) -> tuple[Layer, ...]:
     """``layers``, each after those that it reads: the parser adds them in another order."""
-    made = {tensor.name for tensor in inputs}
-    waiting, ordered = list(layers), list[Layer]()
-    while waiting:
-        ready = [layer for layer in waiting if made.issuperset(filter(None, layer.inputs))]
-        if not ready:
-            raise UnknownError(f"{waiting[0].name}: reads what no layer makes")
-        for layer in ready:
-            twice = made.intersection(tensor.name for tensor in layer.outputs)
-            if twice:
-                raise UnknownError(f"{layer.name}: {twice} is the name of two tensors")
-            made.update(tensor.name for tensor in layer.outputs)
-        ordered += ready
-        waiting = [layer for layer in waiting if layer not in ready]
-    return tuple(ordered)
+    maker: dict[str, int | None] = {tensor.name: None for tensor in inputs}
+    for index, layer in enumerate(layers):
+        for tensor in layer.outputs:
+            if tensor.name in maker:
+                raise UnknownError(f"{layer.name}: {tensor.name} is the name of two tensors")
+            maker[tensor.name] = index
+    reads = dict[int, set[int]]()
+    for index, layer in enumerate(layers):
+        sources = [name for name in layer.inputs if name is not None]
+        unknown = [name for name in sources if name not in maker]
+        if unknown:
+            raise UnknownError(f"{layer.name}: reads {unknown[0]}, which no layer makes")
+        reads[index] = {found for name in sources if (found := maker[name]) is not None}
+    return tuple(layers[index] for index in TopologicalSorter(reads).static_order())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tests.tensorrt_network.data_types import Array
 from tests.tensorrt_network.network import Layer, UnknownError
@@ -39,17 +38,28 @@ def convolution(
     weights = static["kernel"] if kernel is None else kernel
     weights = weights.reshape(maps, x.shape[1] // groups, *static["kernel_size_nd"])
     added = static["bias"] if bias is None else bias
+    made = _sums(layer, x, weights)
+    return made if added is None else made + added.reshape(1, maps, 1, 1)
+
+
+def _sums(layer: Layer, x: Array, weights: Array) -> Array:
+    """The products of each place of the kernel, one place after the other."""
+    static = layer.attributes
     pads = [(0, 0), (0, 0), *zip(static["pre_padding"], static["post_padding"], strict=True)]
     padded = np.pad(x, pads)
-    dilation, stride = static["dilation_nd"], static["stride_nd"]
-    reach = [(size - 1) * by + 1 for size, by in zip(weights.shape[2:], dilation, strict=True)]
-    windows = sliding_window_view(padded, tuple(reach), axis=(2, 3))
-    windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-    n, channels, high, wide = windows.shape[:4]
-    # [N, groups, H, W, C/groups, kernel] as rows
-    split = windows.reshape(n, groups, channels // groups, high, wide, *weights.shape[2:])
-    rows = split.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, n * high * wide, -1)
-    columns = weights.reshape(groups, maps // groups, -1).swapaxes(1, 2)
-    made = np.matmul(rows, columns).reshape(groups, n, high, wide, maps // groups)
-    made = made.transpose(1, 0, 4, 2, 3).reshape(n, maps, high, wide)
-    return made if added is None else made + added.reshape(1, maps, 1, 1)
+    (down, across), (step, stride) = static["dilation_nd"], static["stride_nd"]
+    maps, depth, tall, broad = weights.shape
+    high = (padded.shape[2] - (tall - 1) * down - 1) // step + 1
+    wide = (padded.shape[3] - (broad - 1) * across - 1) // stride + 1
+    count, groups = len(x), static["num_groups"]
+    made = np.zeros((count, groups, maps // groups, high * wide), np.float32)
+    # numpy multiplies matrices fast where they lie in one piece
+    places = np.ascontiguousarray(weights.transpose(2, 3, 0, 1)).reshape(
+        tall, broad, groups, maps // groups, depth
+    )
+    for row, column in np.ndindex(tall, broad):
+        top, left = row * down, column * across
+        part = padded[:, :, top : top + high * step : step, left : left + wide * stride : stride]
+        part = part[:, :, :high, :wide].reshape(count, groups, depth, high * wide)
+        made += np.matmul(places[row, column], part)
+    return made.reshape(count, maps, high, wide)

@@ -14,8 +14,8 @@ from tests.tensorrt_network.network import Network, Tensor, UnknownError
 #: Of a tensor's largest number, in float32: sums of up to 576 products in two orders. Seen: 1.2e-6.
 FLOAT32 = 3e-6
 #: Units in the last place of a tensor's largest number, in 16 bits: both sides compute in float32 and
-#: round, but a sum that lies beside the middle of two numbers is rounded either way, and ONNX Runtime
-#: leaves out roundings between two operators that it computes in float32. Seen: 1.
+#: round, but what lies beside the middle of two numbers is rounded either way, and the parser rounds
+#: inside an RMS norm, before its weight. Seen: 1.
 UNITS = 1
 _MANTISSA = {"HALF": 10, "BF16": 7, "FP8": 3, "FP4": 1}
 

@@ -28,11 +28,20 @@ CAPACITY = 64
 #: another step, and a window of which each row keeps what it likes.
 CALLS = ((6, 3), (1, 1), (1, 1), (4, 4), (1, 1), (4, 2), (1, 1))
 
-#: Of the largest number of a call's hidden states or of all caches. Rounding errors of two orders of
-#: summation are carried from layer to layer and call to call: seen are 2e-6 in float32. In 16 bits the
-#: queries are rounded once more by the scale that is a product of its own, and sums of two roundings
-#: differ by units in the last place: 2^-11 each, some tens of them in two layers.
-LIMITS = {"fp32": 1e-5, "fp16": 1e-2, "int4-weight": 1e-2}
+#: Of the largest number of a call's hidden states or of all caches; errors are carried from layer to
+#: layer and call to call. float32: sums in two orders; seen 5e-7. 16 bits: each target rounds in other
+#: places than the bundle's graph (queries by their scale, norms before their weight), 2^-11 each time in
+#: float16 and 2^-8 in bfloat16; seen 2.3e-3 and 1.2e-2. int8: what lies beside the middle of two of 255
+#: steps goes to the other one; seen 1.8e-2.
+LIMITS = {"fp32": 2e-6, "fp16": 5e-3, "bf16": 3e-2, "int8": 4e-2, "int4-weight": 5e-3}
+
+#: `tensorrt-10.3` takes no bfloat16.
+CASES = [
+    (target, recipe)
+    for target in ("tensorrt", "tensorrt-rtx", "tensorrt-10.3")
+    for recipe in LIMITS
+    if (target, recipe) != ("tensorrt-10.3", "bf16")
+]
 
 
 @dataclass
@@ -43,8 +52,7 @@ class Call:
     caches: list[Array]
 
 
-@pytest.mark.parametrize("recipe", LIMITS)
-@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3"])
+@pytest.mark.parametrize(("target", "recipe"), CASES)
 def test_decoding(
     recipe_bundles: Callable[[str], Bundle], tmp_path: Path, target: str, recipe: str
 ) -> None:

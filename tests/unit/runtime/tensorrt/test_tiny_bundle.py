@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip(
-    "tensorrt_rtx", reason="plans are computed from what its parser makes of graphs"
+    "tensorrt_rtx", reason="tensorrt-rtx is not installed: its parser makes what plans compute"
 )
 
 from janus_edge.bundle import Bundle

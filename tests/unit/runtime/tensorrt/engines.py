@@ -74,7 +74,7 @@ class FakeTarget:
         }
         plan = {
             "graph": graph.value,
-            "network": self._network(bundle, graph, folder) if self.real else None,
+            "network": self._network(bundle, graph, folder, self.profile) if self.real else None,
             "tensors": tensors,
             "profiles": profiles.optimization_profiles(graph, self.config, self.profile),
             "scratch": self.scratch.get(graph.value, 4096),
@@ -87,10 +87,12 @@ class FakeTarget:
         entry = GraphEntry(f"graphs/{graph.value}.plan", (), ports.inputs, ports.outputs)
         return BuiltGraph(entry, GraphBuild(1000, 4096, {}))
 
-    def _network(self, bundle: Bundle, graph: Graph, folder: Path) -> str:
+    def _network(
+        self, bundle: Bundle, graph: Graph, folder: Path, profile: profiles.Profile
+    ) -> str:
         from tests.unit.runtime.tensorrt.parsed_plans import add_plan
 
-        return add_plan(self.name, bundle, graph, self.profile, folder.parent / "lowered")
+        return add_plan(self.name, bundle, graph, profile, folder.parent / "lowered")
 
 
 def counting_bundle(folder: Path, precision: str = "fp32") -> Bundle:

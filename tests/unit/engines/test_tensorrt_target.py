@@ -25,6 +25,7 @@ from janus_edge.engines.build import BuildResult, build_engine
 from janus_edge.engines.cache import EngineCache
 from janus_edge.engines.targets import TargetOptions, target
 from janus_edge.engines.tensorrt import api
+from janus_edge.engines.tensorrt_target import PASSES
 from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph, signature
 from janus_edge.recipe import Recipe, Rule, Scheme
@@ -80,8 +81,12 @@ def test_what_an_engine_holds(tiny_bundle: Path, tmp_path: Path, machine: Any) -
         assert opened.graph(graph) == out / "graphs" / f"{graph.value}.plan"
         assert opened.graph(graph).read_bytes() == PLAN
         told = manifest.builds[graph.value]
-        assert (told.workspace_bytes, told.device_weight_bytes, told.passes) == (640, 6400, {})
-        assert told.precisions == {"MATRIX_MULTIPLY HALF": 1}
+        assert (told.workspace_bytes, told.device_weight_bytes) == (640, 6400)
+        assert told.passes.keys() == {step.name for step in PASSES[graph]}
+    assert "hidden_states is HALF, and FLOAT in the graph" in manifest.builds["text_head"].notes
+    told = manifest.builds["language_model"]
+    assert told.precisions["MATRIX_MULTIPLY HALF"] == 2 * 4  # joined: q, k and v; gate and up
+    assert (told.attention, manifest.builds["text_head"].attention) == ("fused", "")
     weights = Path(tiny_bundle, "graphs", "language_model.weights").stat().st_size
     assert manifest.builds["language_model"].weight_bytes >= 0.9 * weights
     assert (manifest.target, manifest.compute_capability) == ("tensorrt", "8.7")
@@ -259,7 +264,7 @@ def test_tensorrt_rtx(
     assert "MiB, tensorrt-rtx; built in " in done.out
     engine = Engine.open("a")
     assert engine.manifest.compute_capability == "8.0, 8.6, 8.9, 12.0"
-    assert engine.manifest.tools.keys() == {"janus-edge", "onnx", "tensorrt-rtx"}
+    assert engine.manifest.tools.keys() == {"janus-edge", "onnx", "onnx-ir", "tensorrt-rtx"}
     language_model = engine.manifest.builds["language_model"]
     assert language_model.precisions["KV_CACHE_UPDATE FLOAT"] == 4
     assert language_model.device_weight_bytes

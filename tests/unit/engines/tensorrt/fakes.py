@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,21 +33,21 @@ def tensor(name: str, *shape: int, dtype: str = "HALF") -> Any:
     return SimpleNamespace(name=name, shape=shape, dtype=Enum(dtype))
 
 
-def layer(kind: Enum, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
-    class Layer:
-        type = kind
-        num_inputs, num_outputs = len(inputs), len(outputs)
-        attention = SimpleNamespace(decomposable=False)
+class Layer:
+    """A layer of a network; every one could be an attention's first."""
 
-        def get_input(self, index: int) -> Any:
-            return inputs[index]
+    attention: Any = ()  # the bindings have it
 
-        def get_output(self, index: int) -> Any:
-            return outputs[index]
+    def __init__(self, kind: Enum, name: str, inputs: list[Any], outputs: list[Any]) -> None:
+        self.type, self.name, self._inputs, self._outputs = kind, name, inputs, outputs
+        self.num_inputs, self.num_outputs = len(inputs), len(outputs)
+        self.attention = SimpleNamespace(decomposable=False, get_input=lambda _: None)
 
-    made = Layer()
-    made.name = name  # type: ignore[attr-defined]
-    return made
+    def get_input(self, index: int) -> Any:
+        return self._inputs[index]
+
+    def get_output(self, index: int) -> Any:
+        return self._outputs[index]
 
 
 class Network:
@@ -114,9 +115,13 @@ class Options:
 
 
 class Parser:
-    """Fills the network with the graph's inputs and outputs, in float16, and one MatMul."""
+    """Makes a layer of each node, in float16; what it reads and makes has the graph's names.
+
+    ``kinds`` are the types of layers by operator, ELEMENTWISE for the others.
+    """
 
     num_errors = 0
+    kinds: Mapping[str, Enum] = {"MatMul": Enum("MATRIX_MULTIPLY")}
 
     def __init__(self, network: Network, logger: Any) -> None:
         self.network = network
@@ -136,8 +141,19 @@ class Parser:
             ]
             for some in (graph.input, graph.output)
         )
-        kind = Enum("MATRIX_MULTIPLY")
-        self.network.layers = [layer(kind, "m", self.network.inputs, self.network.outputs)]
+        made = {one.name: one for one in (*self.network.inputs, *self.network.outputs)}
+        for node in graph.node:
+            for name in (*node.input, *node.output):
+                made.setdefault(name, tensor(name, 1))
+        self.network.layers = [
+            Layer(
+                self.kinds.get(node.op_type, Enum("ELEMENTWISE")),
+                node.name,
+                [made[name] for name in node.input],
+                [made[name] for name in node.output],
+            )
+            for node in graph.node
+        ]
         return True
 
 
@@ -147,10 +163,14 @@ def fake_tensorrt(
     streamed: bool = False,
     recent: bool = False,
     plan: bytes | None = PLAN,
+    attention_error: str = "",
+    tries: list[bool] | None = None,
 ) -> TensorRT:
     """A module that 'builds' ``plan``, and the options of its builds in ``module.made``.
 
-    A ``recent`` one has attention layers and a cache that is updated in place.
+    A ``recent`` one has attention layers and a cache that is updated in place. A network with an
+    attention fails to build with ``attention_error`` unless it is decomposable; ``tries`` gets whether
+    it was, once a build.
     """
     made: list[Options] = []
 
@@ -174,6 +194,12 @@ def fake_tensorrt(
 
         def build_serialized_network(self, network: Network, options: Options) -> Any:
             self.tell(options)
+            for first in (one for one in network.layers if one.type.name == "ATTENTION_INPUT"):
+                if tries is not None:
+                    tries.append(first.attention.decomposable)
+                if attention_error and not first.attention.decomposable:
+                    self.logger.log(Enum("ERROR"), attention_error)
+                    return None
             return None if plan is None else np.frombuffer(plan, np.uint8)
 
         def tell(self, options: Options) -> None:
@@ -209,9 +235,13 @@ def fake_tensorrt(
         ProfilingVerbosity=enum("DETAILED"),
     )
     if recent:
-        module.LayerType = enum("ATTENTION_INPUT", "KV_CACHE_UPDATE")
-        module.IAttention = SimpleNamespace(decomposable=True)
-        module.IAttentionInputLayer = SimpleNamespace(attention=module.IAttention)
+        module.LayerType = enum("ATTENTION_INPUT", "KV_CACHE_UPDATE", "CAST", "ELEMENTWISE")
+        kinds = {"Attention": module.LayerType.ATTENTION_INPUT, **Parser.kinds}
+        module.OnnxParser = type("RecentParser", (Parser,), {"kinds": kinds})
+        module.IAttention = SimpleNamespace(
+            decomposable=True, get_input=None.__class__, set_input=None.__class__
+        )
+        module.IAttentionInputLayer = Layer
     if streamed:
         module.IStreamWriter = type("IStreamWriter", (), {})
     if capabilities:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from janus_edge.bundle import Bundle
-from janus_edge.engines.tensorrt import attention
+from janus_edge.engines.tensorrt import api, attention
 from janus_edge.engines.tensorrt.api import load
 from janus_edge.engines.tensorrt.build import build_plan
 from janus_edge.engines.tensorrt.messages import Messages
@@ -32,6 +32,17 @@ g (float[2,4,1,16] x, float[2,4,8,16] k, float[2,4,8,16] v) => (float[2,4,1,16] 
 
 class Layer(SimpleNamespace):
     """A layer whose class can be changed, as the bindings' can."""
+
+
+HEAD = """
+text_head (float[N,64] hidden_states) => (float[N,64] logits)
+<int64[4] heads = {0, 4, 1, 16}, int64[2] flat = {0, 64}>
+{
+    h = Reshape (hidden_states, heads)
+    a = Attention (h, h, h)
+    logits = Reshape (a, flat)
+}
+"""
 
 
 def attention_of(parsed: Parsed) -> Any:
@@ -113,26 +124,21 @@ def test_nothing_where_a_version_has_no_attention() -> None:
     assert attention.attention_layers(parsed.tensorrt, parsed.network) == 1
 
 
-@pytest.mark.parametrize(("size", "expected"), [("float16", "fused"), ("float", "decomposed")])
-def test_fused_attention_is_tried_first(tmp_path: Path, size: str, expected: str) -> None:
-    """Float32 with a mask has no fused kernel: the second try decomposes it, and the build says so."""
-    text = """
-    image_head (float[N,64] hidden_states) => (float[N,64] logits)
-    <int64[4] heads = {0, 4, 1, 16}, int64[2] flat = {0, 64}, int64[1] last = {3}>
-    {
-        h = Reshape (hidden_states, heads)
-        top = ReduceMax <keepdims = 1> (h, last)
-        mask = GreaterOrEqual (top, top)
-        a = Attention <scale = 1.0> (h, h, h, mask)
-        logits = Reshape (a, flat)
-    }
-    """.replace("float[", f"{size}[")
-    model = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(HEADER + text))
-    onnx.save(model, str(tmp_path / "g.onnx"))
-    config = DIMENSIONS["tiny"]
-    profile = parse_profile("", config)
-    built = build_plan(
-        tmp_path / "g.onnx", Graph.IMAGE_HEAD, config, profile, load("tensorrt-rtx"),
-        tmp_path / "g.plan", capabilities=("8.9",),
-    )  # fmt: skip
-    assert built.attention == expected
+def test_fused_attention_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that lacks a fused kernel is tried again with decomposition, and another failure is not."""
+    monkeypatch.setattr(api, "why_no_gpu", lambda: None)
+    config, tries = DIMENSIONS["tiny"], list[bool]()
+    out, graph = tmp_path / "g.plan", tmp_path / "g.onnx"
+    onnx.save(onnx.parser.parse_model(HEADER + HEAD), str(graph))
+
+    def build(message: str) -> str:
+        tensorrt = fake_tensorrt(recent=True, attention_error=message, tries=tries)
+        profile = parse_profile("", config)
+        return build_plan(graph, Graph.TEXT_HEAD, config, profile, tensorrt, out).attention
+
+    assert build("") == "fused"
+    assert build("Attention was not supported by a dedicated kernel") == "decomposed"
+    assert tries == [False, False, True]
+    with pytest.raises(EngineError, match="cannot build the engine .*out of memory"):
+        build("out of memory")
+    assert tries == [False, False, True, False]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from janus_edge.engines.tensorrt.dump import dump_network, precisions
-from tests.unit.engines.tensorrt.fakes import Enum, Network, layer, tensor
+from tests.unit.engines.tensorrt.fakes import Enum, Layer, Network, tensor
 
 
 def network() -> Any:
     x, y, z = tensor("x", -1, 8), tensor("y", -1, 8, dtype="FLOAT"), tensor("z", -1, dtype="INT64")
     layers = [
-        layer(Enum("CAST"), "widen", [x], [y]),
-        layer(Enum("TOPK"), "best", [y, None], [z]),
-        layer(Enum("ASSERTION"), "sure", [z], []),
-        layer(Enum("CAST"), "widen again", [x], [y]),
+        Layer(Enum("CAST"), "widen", [x], [y]),
+        Layer(Enum("TOPK"), "best", [y, None], [z]),
+        Layer(Enum("ASSERTION"), "sure", [z], []),
+        Layer(Enum("CAST"), "widen again", [x], [y]),
     ]
     return Network([x], layers, [z])
 

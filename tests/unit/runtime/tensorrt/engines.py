@@ -16,9 +16,7 @@ from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
 from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile, Range
 from janus_edge.engines.build import BuiltGraph, build_engine
-from janus_edge.engines.lowering.passes import load, lower, save
 from janus_edge.engines.tensorrt import profiles
-from janus_edge.engines.tensorrt_10_3 import PASSES
 from janus_edge.export.synthetic_tokenizer import build_tokenizer
 from janus_edge.graphs import Graph, engine_signature, signature
 from janus_edge.manifest import GraphEntry, Manifest, Source, TableEntry
@@ -35,7 +33,11 @@ PROFILE = profiles.Profile(Range(1, 2, 8), Range(1, 16, 64), 128, Range(1, 1, 4)
 
 @dataclass
 class FakeTarget:
-    """Writes plans for the fake TensorRT; with ``real`` they run the bundle's own graphs."""
+    """Writes plans for the fake TensorRT.
+
+    With ``real`` they compute what NVIDIA's parser makes of the bundle's graphs, which needs
+    tensorrt-rtx; else they compute the functions of :class:`Machine`.
+    """
 
     config: JanusConfig
     name: str = "tensorrt"
@@ -94,7 +96,7 @@ class FakeTarget:
         plan = {
             "graph": graph.value,
             "name": name,
-            "onnx": str(self._source(bundle, graph, folder)) if self.real else None,
+            "network": self._network(bundle, graph, folder, profile) if self.real else None,
             "tensors": tensors,
             "profiles": profiles.optimization_profiles(graph, self.config, profile),
             "scratch": self.scratch.get(graph.value, 4096),
@@ -104,16 +106,12 @@ class FakeTarget:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plan).ljust(plan["weights"] if self.padded else 0))
 
-    def _source(self, bundle: Bundle, graph: Graph, folder: Path) -> Path:
-        """The graph that the plan runs: the bundle's own, or what the target's passes make of it."""
-        if self.name != "tensorrt-10.3":
-            return bundle.graph(graph)
-        model = load(bundle.graph(graph))
-        lower(model, PASSES[graph])
-        path = folder.parent / "lowered" / f"{graph.value}.onnx"
-        path.parent.mkdir(exist_ok=True)
-        save(model, path)
-        return path
+    def _network(
+        self, bundle: Bundle, graph: Graph, folder: Path, profile: profiles.Profile
+    ) -> str:
+        from tests.unit.runtime.tensorrt.parsed_plans import add_plan
+
+        return add_plan(self.name, bundle, graph, profile, folder.parent / "lowered")
 
 
 def counting_bundle(folder: Path, precision: str = "fp32") -> Bundle:

@@ -1,4 +1,8 @@
-"""A real miniature, its own graphs run by ONNX Runtime behind the fakes: what the CPU backend says."""
+"""The tiny model on the fake driver, its plans computed from what NVIDIA's parser made of its graphs.
+
+The loops of the TensorRT backend are held, code for code in float32, to the CPU backend. Where
+tensorrt-rtx is not installed there is nothing to compute from, and nothing stands in for it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip(
+    "tensorrt_rtx", reason="tensorrt-rtx is not installed: its parser makes what plans compute"
+)
+
 from janus_edge.bundle import Bundle
 from janus_edge.engine_manifest import Range
 from janus_edge.engines.build import build_engine
@@ -20,6 +28,8 @@ from tests.unit.runtime.tensorrt.engines import FakeTarget, Machine, install
 ONE = Range(1, 1, 1)
 
 
+#: Target -> the fake's version of TensorRT.
+VERSIONS = {"tensorrt": "10.16", "tensorrt-10.3": "10.3"}
 PLANS = {
     "one plan": {"capacity": 256},
     "two plans": {"capacity": 64, "chat": 256},
@@ -29,22 +39,31 @@ ENGINES = [*(("tensorrt", plans) for plans in PLANS), ("tensorrt-10.3", "two pla
 
 
 @pytest.fixture(scope="module", params=ENGINES, ids=" ".join)
+def built(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The target, and which plans of the language model it builds."""
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
 def engine(
-    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, built: tuple[str, str]
 ) -> Path:
-    """``tiny_bundle`` as plans that run its own graphs, or what `tensorrt-10.3` makes of them."""
-    bundle = Bundle.open(tiny_bundle)
-    name, plans = request.param
-    profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE)
+    """``tiny_bundle`` as the plans that its target would build."""
+    bundle, (name, plans) = Bundle.open(tiny_bundle), built
+    profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE, Range(1, 4, 8))
     profile = replace(profile, **PLANS[plans])  # type: ignore[arg-type]
-    target = FakeTarget(bundle.manifest.config, name, profile=profile, real=True)
+    versions = {"tensorrt": {"10.3": "10.3.0"}.get(VERSIONS[name], "10.16.1")}
+    fake = FakeTarget(
+        bundle.manifest.config, name=name, profile=profile, versions=versions, real=True
+    )
     out = tmp_path_factory.mktemp("engine") / "tiny"
-    return build_engine(bundle, target, out).engine.path
+    return build_engine(bundle, fake, out).engine.path
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return install(monkeypatch)
+def machine(monkeypatch: pytest.MonkeyPatch, built: tuple[str, str]) -> Machine:
+    return install(monkeypatch, version=VERSIONS[built[0]])
 
 
 @pytest.fixture
@@ -58,10 +77,16 @@ def photo() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (25, 40, 3), np.uint8))
 
 
+def check_pixels(found: Image.Image, wanted: Image.Image) -> None:
+    """Sums in two orders differ by 5e-6 of 3, which is seen where 255 levels are cut: one number in
+    a thousand may be one level off."""
+    apart = np.abs(np.asarray(found, np.int16) - np.asarray(wanted, np.int16))
+    assert apart.max() <= 1
+    assert apart.sum() <= apart.size / 200
+
+
 def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
-    """Codes and pixels are the same, of several prompts at once and of several pictures of one; a
-    lowered decoder may round a pixel to the level beside it."""
-    off = 1 if both[1].bundle.manifest.target == "tensorrt-10.3" else 0
+    """Codes are the same, of several prompts at once and of several pictures of one; pixels nearly."""
     for prompts, count in ((["a cat", "a small red house by a lake"], 2), ("a fox", 1)):
         cpu, gpu = (
             janus.generate(prompts, count, seed=9, guidance_scale=3, temperature=0.8)
@@ -69,10 +94,21 @@ def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
         )
         for ours, theirs in zip(gpu, cpu, strict=True):
             assert ours.codes.tolist() == theirs.codes.tolist()
-            pixels = [np.asarray(picture.image, np.int64) for picture in (ours, theirs)]
-            np.testing.assert_allclose(*pixels, rtol=0, atol=off)
+            check_pixels(ours.image, theirs.image)
     total = both[0].bundle.manifest.config.image_tokens
     assert machine.driver.calls["cuGraphLaunch"] == 2 * (total - 2)
+
+
+@pytest.mark.parametrize("parallel", [4, 8])
+def test_parallel_decoding(both: tuple[Janus, Janus], parallel: int) -> None:
+    """Windows of several codes a pass draw the codes of the sequential loop, in fewer passes."""
+    cpu, gpu = both
+    wanted = cpu.generate(["a cat", "a small red house by a lake"], 1, seed=4, guidance_scale=3)
+    *_, last = gpu.generate_steps(
+        ["a cat", "a small red house by a lake"], 1, 4, 3, parallel=parallel
+    )
+    assert last.codes.tolist() == [picture.codes.tolist() for picture in wanted]
+    assert last.passes < last.total - 1
 
 
 def test_answers(both: tuple[Janus, Janus]) -> None:
@@ -94,5 +130,6 @@ def test_the_other_graphs(both: tuple[Janus, Janus]) -> None:
     cpu, gpu = both
     codes = cpu.encode(photo())
     assert gpu.encode(photo()).tolist() == codes.tolist()
-    assert gpu.decode(codes).tobytes() == cpu.decode(codes).tobytes()
-    np.testing.assert_array_equal(gpu.embed(photo()), cpu.embed(photo()))
+    check_pixels(gpu.decode(codes), cpu.decode(codes))
+    # sums in two orders: 2e-6 was seen of numbers up to 4
+    np.testing.assert_allclose(gpu.embed(photo()), cpu.embed(photo()), rtol=0, atol=1e-5)

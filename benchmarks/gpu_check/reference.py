@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu_check.steps import GUIDANCE_SCALE, PROMPTS, TEMPERATURE, forced, influence
 from janus_edge.bundle import Bundle
+from janus_edge.errors import DependencyError, JanusEdgeError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import Call
@@ -57,8 +58,10 @@ class PlainBackend:
     """ONNX Runtime's CPU provider, every graph computed as it is written."""
 
     def __init__(self, bundle: Bundle) -> None:
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ImportError as missing:
+            raise DependencyError.missing("onnxruntime", "cpu") from missing
         self._ort, self._bundle = onnxruntime, bundle
         self.float_dtype: np.dtype[Any] = np.dtype(bundle.manifest.recipe.float_type)
         self._sessions: dict[Graph, PlainSession] = {}
@@ -109,11 +112,16 @@ def record(folder: Path) -> Reference:
         return Reference(bundle.digest, PROMPTS, codes, logits, influence(janus, PROMPTS[0]))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Record one bundle."""
+def main(arguments: Sequence[str]) -> int:
+    """Record one bundle; the exit code."""
     bundle, file = map(Path, arguments)
-    record(bundle).save(file)
+    try:
+        record(bundle).save(file)
+    except JanusEdgeError as wrong:
+        print(f"janus-edge: error: {wrong}", file=sys.stderr)
+        return wrong.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""Run a command on a machine that has a GPU of numpy: a fake driver, TensorRTs and ONNX Runtime.
+
+    python -m tests.unit.gpu_check.rehearsal MODULE ARGUMENTS
+
+`python -m benchmarks.gpu_check --rehearse` runs every command through this module. Engines of
+TensorRT are JSON that names the bundle's own graphs, which ONNX Runtime computes: times, limits and
+memory mean nothing, and that codes are equal says that the commands work, not that TensorRT does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from janus_edge.config import JanusConfig
+from tests.unit.runtime.cuda.fake_driver import FakeDriver
+from tests.unit.runtime.ort_cuda.fake_onnxruntime import CUDA, FakeOnnxRuntime
+
+WARNING = "REHEARSAL: no GPU took part; times, limits and memory mean nothing"
+
+#: Says to the commands what is rehearsed; set by the rehearsal alone.
+VARIABLE = "JANUS_EDGE_REHEARSAL"
+
+_LIBRARY, _CAPABILITY = "libcuda.so.1", "8.9"
+
+#: Module, version in the recorded table, and tool of each TensorRT.
+_FLAVOURS = {
+    "tensorrt": ("tensorrt", "10.16", "tensorrt"),
+    "tensorrt-rtx": ("tensorrt_rtx", "rtx-1.7", "tensorrt-rtx"),
+}
+
+
+class BothProviders(FakeOnnxRuntime):
+    """ONNX Runtime whose CUDA provider is the fake, and whose CPU provider is its own."""
+
+    def InferenceSession(self, path: str, options: Any, providers: Any, **rest: Any) -> Any:  # noqa: N802
+        names = [one if isinstance(one, str) else one[0] for one in providers]
+        if CUDA in names:
+            return super().InferenceSession(path, options, providers, **rest)
+
+
+        return _REAL.InferenceSession(path, options, providers=providers, **rest)
+
+
+_REAL: Any = __import__("onnxruntime")
+
+
+def install(what: str) -> str:
+    """Put the fakes in place for the rest of this process; what a reader must be told."""
+    driver, real = FakeDriver(name=b"REHEARSAL", total=8 << 30), ctypes.CDLL
+
+    def library(name: Any, *rest: Any, **named: Any) -> Any:
+        return driver if name == _LIBRARY else real(name, *rest, **named)
+
+    ctypes.CDLL = library  # type: ignore[assignment,misc]
+    sys.modules["onnxruntime"] = BothProviders()  # type: ignore[assignment]
+    _install_tensorrt(driver, what)
+    return f"{WARNING} (rehearsed: {what})"
+
+
+def _install_tensorrt(driver: FakeDriver, what: str) -> None:
+    from janus_edge.engines import targets
+    from tests.unit.runtime.tensorrt.fake_tensorrt import fake_module
+
+    for module, version, _ in _FLAVOURS.values():
+        made = fake_module(driver, version=version)
+        if version.startswith("rtx"):
+            made.ComputeCapability = enum.Enum("ComputeCapability", ["SM80", "SM86", "SM89"])
+            made.IBuilderConfig = type("IBuilderConfig", (), {
+                "set_compute_capability": None, "num_compute_capabilities": 0})  # fmt: skip
+        made.LayerType = enum.Enum("LayerType", ["KV_CACHE_UPDATE", "ATTENTION_INPUT"])
+        sys.modules[module] = made
+    original = targets.target
+
+    def target(name: str, config: JanusConfig | None = None, options: Any = None) -> Any:
+        if name not in _FLAVOURS:
+            return original(name, config, options or targets.TargetOptions())
+        assert config is not None
+        return _fake_target(name, config, options, what)
+
+    targets.target = target
+
+
+def _fake_target(name: str, config: JanusConfig, options: Any, what: str) -> Any:
+    from janus_edge.engines.tensorrt.profile_option import parse_profile
+    from tests.unit.runtime.tensorrt.engines import FakeTarget
+
+    module, _, tool = _FLAVOURS[name]
+    made = FakeTarget(
+        config, name, _CAPABILITY, parse_profile(options.profile, config),
+        {tool: sys.modules[module].__version__}, real=True,
+    )  # fmt: skip
+    if what == "wrong-attention":
+        from tests.unit.gpu_check.wrong_attention import WrongAttention
+
+        return WrongAttention(made, Path(os.environ["JANUS_EDGE_CACHE"]))
+    return made
+
+
+def main() -> None:
+    """Run the module named first as if it were run itself."""
+    del sys.argv[0]
+    if not sys.argv[0].startswith(("pytest", "pip")):
+        install(os.environ[VARIABLE])
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

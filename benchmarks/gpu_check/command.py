@@ -46,6 +46,11 @@ class Machinery:
     through: str
     log: archive.Log
 
+    @property
+    def prepares(self) -> archive.Logged:
+        """Runs commands that need no GPU, before the checks begin; on no fakes."""
+        return self.log.of(Processes(_PREPARING, self.environment))
+
     def run(
         self, timeout: float, budget: Budget | None = None, **environment: str
     ) -> archive.Logged:
@@ -110,7 +115,7 @@ def all_checks(
     options: Namespace, device: Device | str, scratch: Path, machinery: Machinery
 ) -> Iterator[Check]:
     """Those of every target that was asked for, the most telling of each first."""
-    models = Models(options.prepared or scratch, machinery.run(_PREPARING))
+    models = Models(options.prepared or scratch, machinery.prepares)
     found = device if isinstance(device, Device) else None
     targets = []
     for target in options.targets or DEFAULT_TARGETS:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import importlib
 import os
 import runpy
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from janus_edge.config import JanusConfig
@@ -35,19 +38,25 @@ _FLAVOURS = {
 }
 
 
+_REAL: Any = importlib.import_module("onnxruntime")
+
+
 class BothProviders(FakeOnnxRuntime):
     """ONNX Runtime whose CUDA provider is the fake, and whose CPU provider is its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        named = SimpleNamespace(
+            ortvalue_from_numpy=_REAL.OrtValue.ortvalue_from_numpy,
+            ortvalue_from_shape_and_type=self._value,
+        )
+        self.OrtValue = named
 
     def InferenceSession(self, path: str, options: Any, providers: Any, **rest: Any) -> Any:  # noqa: N802
         names = [one if isinstance(one, str) else one[0] for one in providers]
         if CUDA in names:
             return super().InferenceSession(path, options, providers, **rest)
-
-
         return _REAL.InferenceSession(path, options, providers=providers, **rest)
-
-
-_REAL: Any = __import__("onnxruntime")
 
 
 def install(what: str) -> str:
@@ -74,6 +83,7 @@ def _install_tensorrt(driver: FakeDriver, what: str) -> None:
             made.IBuilderConfig = type("IBuilderConfig", (), {
                 "set_compute_capability": None, "num_compute_capabilities": 0})  # fmt: skip
         made.LayerType = enum.Enum("LayerType", ["KV_CACHE_UPDATE", "ATTENTION_INPUT"])
+        made.__spec__ = ModuleSpec(module, None)
         sys.modules[module] = made
     original = targets.target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ NAMES = (*EVERY, *ONCE)
 #: Painting takes two rows a picture; prompts are compared two at a time.
 PROFILE = "rows=2:8"
 
-#: Capacities that the same step is timed with; the miniature has 1024 positions.
+#: Capacities that the same step is timed with, as far as the model has positions.
 CAPACITIES = (256, 2048)
 
 #: What a command's JSON comes to: figures, and what is wrong with them ('' for nothing).
@@ -40,8 +41,8 @@ def skipped(target: str, subject: str, why: str, names: tuple[str, ...] = NAMES)
 class TargetChecks:
     """The checks of ``target`` on ``device``; engines go to the folder ``scratch``.
 
-    ``most_positions`` are the model's, ``seconds`` those that each step is timed for. ``engines`` and
-    ``steps`` are what was built and timed so far, by the bundle's name.
+    Each step is timed for ``seconds``. ``engines`` and ``steps`` are what was built and timed so far, by
+    the bundle's name.
     """
 
     target: str
@@ -49,7 +50,6 @@ class TargetChecks:
     models: Models
     run: Run
     scratch: Path
-    most_positions: int = 1024
     seconds: float = 3.0
     engines: dict[str, Path] = field(default_factory=dict)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,8 +88,7 @@ class TargetChecks:
         if subject not in self.engines:
             return skipped(self.target, subject, "its engine was not built", (CAPACITY,))[0]
         found = []
-        for wanted in CAPACITIES:
-            positions = min(wanted, self.most_positions)
+        for positions in capacities(self.models.bundle(precision)):
             outcome = self._language_step(subject, precision, positions)
             if outcome.code or not outcome.data:
                 return self._check(subject, CAPACITY, outcome, lambda d: (d, ""))
@@ -134,7 +133,9 @@ class TargetChecks:
             built = self._build(self.models.bundle(precision), engine, profile)
             if built.code:
                 return built
-        return self.run("benchmarks.gpu_check.language_step", [engine, "--capacity", str(positions)])
+        return self.run(
+            "benchmarks.gpu_check.language_step", [engine, "--capacity", str(positions)]
+        )
 
     def _lacking(self, subject: str, name: str, why: str, broken: bool) -> Check:
         """A check whose input is not there; failed if it should have been."""
@@ -142,6 +143,13 @@ class TargetChecks:
 
     def _check(self, subject: str, name: str, outcome: Outcome, judge: Judge) -> Check:
         return judged(self.target, subject, name, outcome, judge)
+
+
+def capacities(bundle: Path) -> list[int]:
+    """CAPACITIES, none larger than the bundle's model has positions."""
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    most = int(manifest["config"]["language"]["max_positions"])
+    return [min(wanted, most) for wanted in CAPACITIES]
 
 
 def judged(target: str, subject: str, name: str, outcome: Outcome, judge: Judge) -> Check:

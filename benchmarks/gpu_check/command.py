@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.gpu_check import archive
 from benchmarks.gpu_check.availability import find_device, why_not
 from benchmarks.gpu_check.budget import Budget
-from benchmarks.gpu_check.checks import TargetChecks, skipped
+from benchmarks.gpu_check.checks import TargetChecks
 from benchmarks.gpu_check.full_checks import full
 from benchmarks.gpu_check.gpu_tests import TINY_BUNDLE, marked_files, run_tests
 from benchmarks.gpu_check.models import Models, UnavailableError
@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     options = parse(given)
     begin, checks, log = time.monotonic(), list[Check](), archive.Log()
-    warning = importlib.import_module(_REHEARSAL).install(options.rehearse) if options.rehearse else ""
+    warning = (
+        importlib.import_module(_REHEARSAL).install(options.rehearse) if options.rehearse else ""
+    )
     if warning:
         print(warning, flush=True)
     device = find_device()
@@ -129,7 +131,9 @@ def all_checks(
     # from here on: what PyTorch and the CPU take to prepare is no matter of the GPU's
     budget = Budget(options.total)
     run = machinery.run(options.timeout, budget)
-    each = [TargetChecks(target, found, models, run, scratch) for target in targets]
+    each = [
+        TargetChecks(target, found, models, run, scratch, options.seconds) for target in targets
+    ]
     first, *others = options.precisions
     for checks in each:
         yield from checks.of(first)

@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--precisions", type=lambda t: _names(KNOWN, t), default=PRECISIONS,
         help=f"{','.join(PRECISIONS)} (and fp32); the first one has all checks")  # fmt: skip
     add("--full", action="store_true", help="also each graph, each plan, whole requests, the tests marked gpu")  # fmt: skip
+    add(
+        "--seconds",
+        type=float,
+        default=3.0,
+        help="for which each step is timed, at least a picture",
+    )
     add("--repetitions", type=int, default=3, help="whole requests that --full times")
     add("--total", type=float, metavar="SECONDS",
         help=f"for all checks, behind what is prepared {TOTAL}")  # fmt: skip

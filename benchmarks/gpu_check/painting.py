@@ -37,9 +37,7 @@ def compare(engine: Engine, reference: Reference) -> dict[str, Any]:
         for seed, prompt in enumerate(reference.prompts):
             codes, logits = reference.codes[seed], reference.logits[seed]
             steps = forced(janus, prompt, seed, codes)
-            pictures.append(
-                judge(seed, (codes, logits), steps, painted(janus, prompt, seed), seen)
-            )
+            pictures.append(judge(seed, (codes, logits), steps, painted(janus, prompt, seed), seen))
     return {
         "verdict": max((p.verdict for p in pictures), key=ORDER.index),
         "pictures": len(pictures),

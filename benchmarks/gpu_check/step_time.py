@@ -47,15 +47,14 @@ def step_times(
 ) -> tuple[list[float], float]:
     """Seconds of each step, a mean per group of codes that come at once; and up to the first code."""
     every, end, steps, first = getattr(janus.backend, "fetch_every", 1), clock() + seconds, [], 0.0
-    for number in itertools.count():
+    while not steps or clock() < end:
         begin = clock()
         stamps = [clock() for _ in _codes(janus, codes)]
-        first = first or stamps[0] - begin
         groups = stamps[every - 1 :: every]
         times = [(b - a) / every for a, b in itertools.pairwise(groups)]
-        steps += times[0 if number else _WARM_UP :] or times
-        if clock() >= end:
-            return steps, first
+        steps += times if steps else times[_WARM_UP:] or times
+        first = first or stamps[0] - begin
+    return steps, first
 
 
 def _codes(janus: Janus, count: int | None) -> Iterator[object]:

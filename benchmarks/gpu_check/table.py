@@ -87,13 +87,13 @@ def _attention(found: dict[str, Any]) -> dict[str, str]:
 
 def _capacity(check: Check) -> str:
     f = check.figures
-    by = {True: "attention costs by capacity", False: "attention does not cost by capacity"}
-    word = by.get(f["costs_by_capacity"], "the step was not timed, so its share is not known")
+    by = {True: "costs by capacity", False: "does not cost by capacity"}
+    word = by.get(f["costs_by_capacity"], "no step to compare with")
     whole = f["reading_all_of_it_s"]
-    all_of_it = "" if whole is None else f"; reading all of it would take {whole * 1e6:.1f}"
+    all_of_it = "" if whole is None else f"; reading all of it takes {whole * 1e6:.1f}"
     return (
-        f"{check.target} {check.subject}: capacity {f['large']} against {f['small']}: {f['ratio']:.2f} "
-        f"times, {f['extra_s'] * 1e6:+.1f} us a step{all_of_it} ({f['method']}): {word}"
+        f"{check.target} {check.subject}: attention {word}: {f['large']} against {f['small']} positions, "
+        f"{f['ratio']:.2f} times, {f['extra_s'] * 1e6:+.1f} us a step{all_of_it} ({f['method']})"
     )
 
 
@@ -107,4 +107,6 @@ def aligned(columns: Sequence[str], lines: Sequence[dict[str, str]]) -> list[str
     """The rows as text of equal widths."""
     cells = [list(columns), *([line[name] for name in columns] for line in lines)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shlex
 import sys
@@ -22,6 +23,8 @@ from benchmarks.gpu_check.gpu_tests import TINY_BUNDLE, marked_files, run_tests
 from benchmarks.gpu_check.models import Models, UnavailableError
 from benchmarks.gpu_check.options import DEFAULT_TARGETS, parse
 from benchmarks.gpu_check.processes import ROOT, Processes
+from benchmarks.gpu_check.random_checks import RandomChecks
+from benchmarks.gpu_check.random_models import RandomModels
 from benchmarks.gpu_check.report import FAILED, Check, Device, Report
 from benchmarks.gpu_check.summary import summary
 from janus_edge.bench.machine import describe, versions
@@ -92,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command=shlex.join(["python", "-m", "benchmarks.gpu_check", *given]),
         seconds=time.monotonic() - begin,
         warning=warning,
+        size=options.size,
     )
     return _end(options, report, said)
 
@@ -126,8 +130,12 @@ def all_checks(
             yield Check.absent(target, why)
         else:
             targets.append(target)
-    if targets:
-        _prepare(options, models)
+    if not targets:
+        return
+    if options.size != "miniature":
+        yield from _random(options, found, targets, scratch, machinery)
+        return
+    _prepare(options, models)
     # from here on: what PyTorch and the CPU take to prepare is no matter of the GPU's
     budget = Budget(options.total)
     run = machinery.run(options.timeout, budget)
@@ -151,14 +159,30 @@ def all_checks(
         yield from _tests(options, device, models, scratch, machinery, budget)
 
 
+def _random(
+    options: Namespace, device: Device | None, targets: list[str], scratch: Path,
+    machinery: Machinery,
+) -> Iterator[Check]:  # fmt: skip
+    """Times at published dimensions: every precision of every target, then the capacities."""
+    models = RandomModels(options.prepared or scratch, machinery.prepares, options.size)
+    for precision in options.precisions:
+        with contextlib.suppress(UnavailableError):
+            models.bundle(precision)
+    run = machinery.run(options.timeout, Budget(options.total))
+    memory = device.memory_mib if device else None
+    each = [RandomChecks(target, device, models, run, scratch, memory) for target in targets]
+    for precision in options.precisions:
+        for checks in each:
+            yield from checks.of(precision)
+    for checks in each:
+        yield checks.capacity(options.precisions[0])
+
+
 def _prepare(options: Namespace, models: Models) -> None:
     """Make what is not there; what cannot be made is told by the checks that lack it."""
-    wanted = [(models.reference, precision) for precision in options.precisions]
-    for make, precision in wanted:
-        try:
-            make(precision)
-        except UnavailableError:
-            continue
+    for precision in options.precisions:
+        with contextlib.suppress(UnavailableError):
+            models.reference(precision)
 
 
 def _tests(

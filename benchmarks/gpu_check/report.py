@@ -65,7 +65,7 @@ class Device:
 class Report:
     """All checks, and where they were made; ``device`` is None only where no GPU was asked for.
 
-    ``command`` is what was asked for and ``seconds`` how long it took; ``warning`` is the first
+    ``size`` is whose weights were checked; ``command`` is what was asked for and ``seconds`` how long it took; ``warning`` is the first
     thing that a reader must know (REHEARSAL), '' where there is none.
     """
 
@@ -77,6 +77,7 @@ class Report:
     command: str = ""
     seconds: float = 0.0
     warning: str = ""
+    size: str = "miniature"
     kind: str = KIND
     schema_version: int = SCHEMA_VERSION
 
@@ -96,6 +97,7 @@ class Report:
         """The name of its files, by the device's: gpu-check-nvidia-h100-80gb-hbm3."""
         name = self.device.name if self.device else "none"
         kind = "rehearsal-gpu-check-" if self.warning else "gpu-check-"
+        kind += "" if self.size == "miniature" else f"{self.size}-"
         return kind + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
     def write(self, folder: Path) -> tuple[Path, Path]:
@@ -126,7 +128,13 @@ class Report:
     @property
     def text(self) -> str:
         """The report as markdown: the machine, a row for each engine, the checks, their figures."""
-        from benchmarks.gpu_check.table import COLUMNS, capacity_lines, markdown, rows
+        from benchmarks.gpu_check.table import (
+            COLUMNS,
+            capacity_lines,
+            markdown,
+            model_lines,
+            rows,
+        )
 
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         lines = [
@@ -138,7 +146,7 @@ class Report:
             f"* versions: {versions}",
             "* " + ", ".join(f"{count} {state}" for state, count in self.counts.items()),
             "", *markdown(COLUMNS, rows(self.checks)),
-            "", *(f"* {line}" for line in capacity_lines(self.checks)),
+            "", *(f"* {line}" for line in (*model_lines(self.checks), *capacity_lines(self.checks))),
             "", "| target | bundle | check | result | seconds | reason |", "|---|---|---|---|---:|---|",
         ]  # fmt: skip
         for c in self.checks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.gpu_check.report import FAILED, SKIPPED, Report
-from benchmarks.gpu_check.table import SHORT, aligned, capacity_lines, rows
+from benchmarks.gpu_check.table import SHORT, aligned, capacity_lines, model_lines, rows
 
 MOST_LINES, _WIDTH = 30, 160
 
@@ -15,7 +15,7 @@ def summary(report: Report) -> list[str]:
     head.append(", ".join(f"{count} {state}" for state, count in report.counts.items()))
     engines = rows(report.checks)
     body = aligned(SHORT, engines) if engines else []
-    body += capacity_lines(report.checks)
+    body += [*model_lines(report.checks), *capacity_lines(report.checks)]
     body += [str(c) for c in report.checks if c.state == FAILED]
     absent = {c.target: c.reason for c in report.checks if c.state == SKIPPED and not c.subject}
     body += [f"absent   {target or 'tests'}: {why}" for target, why in absent.items()]

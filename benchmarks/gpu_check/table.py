@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.gpu_check.checks import ATTENTION, BUILD, CAPACITY, PAINTING, STEP
+from benchmarks.gpu_check.random_checks import DECODE, LANGUAGE_MODEL
 from benchmarks.gpu_check.report import FAILED, PASSED, Check
 
 COLUMNS = (
@@ -38,6 +39,27 @@ def rows(checks: Sequence[Check]) -> list[dict[str, str]]:
                 row[{PAINTING: "verdict", STEP: "step ms", ATTENTION: "attention"}[name]] = FAILED
         found.append({name: row.get(name, _NONE) for name in COLUMNS})
     return found
+
+
+def model_lines(checks: Sequence[Check]) -> list[str]:
+    """A sentence for each engine whose language model and VQ decoder were timed alone."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for check in checks:
+        if check.name in (LANGUAGE_MODEL, DECODE) and check.state == PASSED:
+            found.setdefault((check.target, check.subject), {}).update(check.figures)
+    return [_model(*key, figures) for key, figures in found.items()]
+
+
+def _model(target: str, subject: str, found: dict[str, Any]) -> str:
+    words = []
+    if "step_s" in found:
+        words.append(
+            f"language model {found['step_s'] * 1e3:.3f} ms at position {found['position']}, prefill of "
+            f"{found['prefill_tokens']} tokens {found['prefill_s'] * 1e3:.1f} ms"
+        )
+    if "decode_s" in found:
+        words.append(f"VQ decode {found['decode_s'] * 1e3:.1f} ms")
+    return f"{target} {subject}: {', '.join(words)}"
 
 
 def capacity_lines(checks: Sequence[Check]) -> list[str]:

@@ -83,6 +83,9 @@ class GraphBuild:
     the order in which they ran. ``device_weight_bytes`` is what the weights take once they are
     loaded, None where the builder does not say; ``precisions`` counts the layers of the network that
     was built by type and precision ('MATRIX_MULTIPLY HALF'), empty where there is no network.
+    ``attention`` is 'fused', or 'decomposed' where no fused kernel was found and the attention is built
+    from several; '' without attention layers. ``notes`` say where the engine's types or sizes are not
+    the bundle's.
     """
 
     weight_bytes: int
@@ -90,8 +93,12 @@ class GraphBuild:
     passes: dict[str, PassReport]
     device_weight_bytes: int | None = None
     precisions: dict[str, int] = field(default_factory=dict)
+    attention: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.attention not in ("", "fused", "decomposed"):
+            raise ValueError(f"attention must be 'fused' or 'decomposed', found {self.attention!r}")
         for name in ("weight_bytes", "workspace_bytes", "device_weight_bytes"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative")

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import onnx_ir as ir
 
 from janus_edge.bundle import Bundle
 from janus_edge.engines.lowering import (
+    joined_projections,
     lower_opset,
     primitive_attention,
     primitive_group_norm,
     primitive_norm,
     primitive_rotary,
     primitive_scatter,
+    wide_norms,
 )
-from janus_edge.engines.lowering.lowered_file import Passes, lower_graph, write_graph
-from janus_edge.engines.lowering.passes import Pass, load
+from janus_edge.engines.lowering.passes import Pass
 from janus_edge.engines.lowering.tensorrt_10_3_operators import check
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt_target import TensorRTTarget
 from janus_edge.errors import EngineError, LoweringError
 from janus_edge.graphs import Graph
-from janus_edge.progress import Row
 
 _NORM = Pass("primitive_norm", primitive_norm.rewrite)
 _ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
 _SCATTER = Pass("primitive_scatter", primitive_scatter.rewrite)
 _ATTENTION = Pass("primitive_attention", primitive_attention.rewrite)
 _GROUP_NORM = Pass("primitive_group_norm", primitive_group_norm.rewrite)
+_WIDE = Pass("wide_norms", wide_norms.rewrite, expected=False)  # nothing to do in float32
+_JOIN = Pass("joined_projections", joined_projections.rewrite, expected=False)
 _OPSET = Pass("lower_opset", lower_opset.rewrite)
 
 #: What each graph needs, in order; each of them must find something to change. Nothing is folded:
 #: TensorRT does that itself.
 PASSES = {
     **dict.fromkeys(Graph, (_OPSET,)),
-    Graph.LANGUAGE_MODEL: (_NORM, _ROTARY, _SCATTER, _ATTENTION, _OPSET),
-    Graph.VISION_ENCODER: (_ATTENTION, _OPSET),
-    Graph.VQ_ENCODER: (_GROUP_NORM, _ATTENTION, _OPSET),
-    Graph.VQ_DECODER: (_GROUP_NORM, _ATTENTION, _OPSET),
+    Graph.LANGUAGE_MODEL: (_NORM, _ROTARY, _SCATTER, _ATTENTION, _JOIN, _OPSET),
+    Graph.VISION_ENCODER: (_WIDE, _ATTENTION, _JOIN, _OPSET),
+    Graph.VQ_ENCODER: (_WIDE, _GROUP_NORM, _ATTENTION, _OPSET),
+    Graph.VQ_DECODER: (_WIDE, _GROUP_NORM, _ATTENTION, _OPSET),
 }
 
 #: Problems that an error tells in full.
@@ -50,10 +47,6 @@ _SHOWN = 3
 
 class TensorRT103(TensorRTTarget):
     """As its base, for parsers that know operators up to opset 20 only; later ones know them too."""
-
-    def tools(self) -> dict[str, str]:
-        """As the base's, and of what rewrites the graphs."""
-        return {**super().tools(), "onnx-ir": ir.__version__}
 
     def check(self, bundle: Bundle) -> None:
         """Also raise EngineError for bfloat16, and for int8 weights in blocks."""
@@ -74,13 +67,10 @@ class TensorRT103(TensorRTTarget):
     def _check_version(self, tensorrt: TensorRT) -> None:
         """Every version takes what is left after the passes."""
 
-    @contextmanager
-    def _lowered(
-        self, bundle: Bundle, graph: Graph, folder: Path, row: Row
-    ) -> Iterator[tuple[Path, Passes]]:
-        row.state("rewrite")
-        model = load(bundle.graph(graph))
-        passes = lower_graph(model, graph.value, PASSES[graph])
+    def _passes(self, graph: Graph) -> tuple[Pass, ...]:
+        return PASSES[graph]
+
+    def _check_lowered(self, graph: Graph, model: ir.Model) -> None:
         problems = check(model)
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -88,8 +78,3 @@ class TensorRT103(TensorRTTarget):
                 f"{graph.value}: TensorRT 10.3 does not take it ({'; '.join(problems[:_SHOWN])}{more}); "
                 "build from a bundle of another recipe"
             )
-        with TemporaryDirectory(prefix=".lowered-", dir=folder) as scratch:
-            path = Path(scratch) / f"{graph.value}.onnx"
-            write_graph(model, path)
-            del model
-            yield path, passes

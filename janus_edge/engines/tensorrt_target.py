@@ -1,4 +1,4 @@
-"""The targets `tensorrt` and `tensorrt-rtx`: every graph of a bundle built into a plan."""
+"""The targets `tensorrt` and `tensorrt-rtx`: every graph of a bundle rewritten and built into a plan."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
+import onnx_ir as ir
 
 from janus_edge import __version__
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.cuda_driver import Gpu, first_gpu
-from janus_edge.engine_manifest import GraphBuild, PassReport, Profile
+from janus_edge.engine_manifest import GraphBuild, Profile
 from janus_edge.engines.build import BuiltGraph
+from janus_edge.engines.lowering import cache_mask, joined_projections, query_scale, wide_norms
+from janus_edge.engines.lowering.lowered_file import Passes, lower_graph, write_graph
+from janus_edge.engines.lowering.passes import Pass
+from janus_edge.engines.lowering.passes import load as load_graph
 from janus_edge.engines.tensorrt.api import TensorRT, load
 from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.options import known_capabilities
@@ -29,12 +35,24 @@ from janus_edge.weight_streaming import OPTION, parse_budget
 
 _LOG = logging.getLogger(__name__)
 
-#: What was done to a graph before it was parsed, by the pass' name.
-Passes = dict[str, PassReport]
+_MASK = Pass("cache_mask", cache_mask.rewrite)
+_SCALE = Pass("query_scale", query_scale.rewrite)
+_NORMS = Pass("wide_norms", wide_norms.rewrite, expected=False)  # there is nothing to do in float32
+_JOIN = Pass("joined_projections", joined_projections.rewrite, expected=False)
+
+#: What each graph needs, in order. A recipe may give projections different schemes, and then they stay
+#: apart. Nothing is folded: TensorRT does that itself.
+PASSES = {
+    **dict.fromkeys(Graph, ()),
+    Graph.LANGUAGE_MODEL: (_MASK, _SCALE, _JOIN),
+    Graph.VISION_ENCODER: (_NORMS, _SCALE, _JOIN),
+    Graph.VQ_ENCODER: (_NORMS, _SCALE),
+    Graph.VQ_DECODER: (_NORMS, _SCALE),
+}
 
 
 class TensorRTTarget:
-    """Builds plans from canonical graphs, for GPUs of ``capabilities`` or for the machine's own.
+    """Builds plans for GPUs of ``capabilities``, or for the machine's own.
 
     TensorRT-RTX builds for the compute capabilities that it is told (its usual ones, if none) and
     needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
@@ -80,6 +98,7 @@ class TensorRTTarget:
         found = {
             "janus-edge": __version__,
             "onnx": onnx.__version__,
+            "onnx-ir": ir.__version__,
             self._tensorrt.tool: self._tensorrt.version,
         }
         if self._gpu:  # a plan is for one model of GPU, not for all of its compute capability
@@ -110,7 +129,8 @@ class TensorRTTarget:
         """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``."""
         entry, file = bundle.manifest.graphs[graph.value], f"graphs/{graph.value}.plan"
         timings = self._timing_cache
-        with self._lowered(bundle, graph, folder, row) as (source, passes):
+        row.state("rewrite")
+        with self.lowered(bundle.graph(graph), graph, folder) as (source, passes):
             built = build_plan(
                 source,
                 graph,
@@ -141,11 +161,29 @@ class TensorRTTarget:
             )
 
     @contextmanager
-    def _lowered(
-        self, bundle: Bundle, graph: Graph, folder: Path, row: Row
-    ) -> Iterator[tuple[Path, Passes]]:
-        """The ONNX file to parse, which may lie below ``folder`` meanwhile."""
-        yield bundle.graph(graph), {}
+    def lowered(self, source: Path, graph: Graph, folder: Path) -> Iterator[tuple[Path, Passes]]:
+        """The ONNX file to parse for the graph in ``source``, and what each pass did.
+
+        ``source`` itself if no pass changed it; else a file below ``folder``, removed at the end. Raises
+        LoweringError.
+        """
+        model = load_graph(source)
+        passes = lower_graph(model, graph.value, self._passes(graph))
+        self._check_lowered(graph, model)
+        if not any(report.changed for report in passes.values()):
+            yield source, passes
+            return
+        with TemporaryDirectory(prefix=".lowered-", dir=folder) as scratch:
+            path = Path(scratch) / f"{graph.value}.onnx"
+            write_graph(model, path)
+            del model
+            yield path, passes
+
+    def _passes(self, graph: Graph) -> tuple[Pass, ...]:
+        return PASSES[graph]
+
+    def _check_lowered(self, graph: Graph, model: ir.Model) -> None:
+        """Raise LoweringError for what the parser would refuse; it is asked to say so itself here."""
 
     @cached_property
     def _tensorrt(self) -> TensorRT:
@@ -183,4 +221,6 @@ def _told(built: BuiltPlan, passes: Passes) -> GraphBuild:
         passes,
         built.device_weight_bytes,
         built.precisions,
+        attention=built.attention,
+        notes=built.notes,
     )

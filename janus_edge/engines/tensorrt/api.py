@@ -13,7 +13,6 @@ from typing import Any
 from janus_edge.cuda_driver import why_no_gpu
 from janus_edge.engines.tensorrt.objects import (
     Builder,
-    IAttentionInputLayer,
     INetworkDefinition,
     OnnxParser,
 )
@@ -71,6 +70,8 @@ def features(trt: Any) -> Features:
         has("LayerType.ATTENTION_INPUT")
         and has("IAttentionInputLayer.attention")
         and has("IAttention.decomposable")
+        and has("IAttention.get_input")
+        and has("IAttention.set_input")
     )
     cache_update = has("LayerType.KV_CACHE_UPDATE")
     streamed = has("Builder.build_serialized_network_to_stream") and has("IStreamWriter")
@@ -122,22 +123,3 @@ def new_parser(tensorrt: TensorRT, network: INetworkDefinition, logger: Any) -> 
     trt = tensorrt.module
     parser: OnnxParser = trt.OnnxParser(network, logger)
     return parser
-
-
-def allow_decomposition(tensorrt: TensorRT, network: INetworkDefinition) -> int:
-    """Let attention without a kernel of its own be built from several; how many layers there are.
-
-    That is all attention in float32, and heads of more than 256 (the VQ models' one head has 512);
-    others keep their kernel (the plans were seen to have equal sizes). A version without attention
-    layers gets its graphs without Attention operators.
-    """
-    if not tensorrt.features.attention:
-        return 0
-    trt = tensorrt.module
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
-    found = [layer for layer in layers if layer.type == trt.LayerType.ATTENTION_INPUT]
-    for layer in found:
-        layer.__class__ = trt.IAttentionInputLayer  # the bindings give the base class
-        first: IAttentionInputLayer = layer  # type: ignore[assignment]
-        first.attention.decomposable = True
-    return len(found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from janus_edge.config import JanusConfig
 from janus_edge.engines.tensorrt import options as build_options
 from janus_edge.engines.tensorrt.api import TensorRT
+from janus_edge.engines.tensorrt.attention import allow_decomposition, attention_layers
 from janus_edge.engines.tensorrt.dump import precisions, write_dump
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.network import ParsedGraph, parse_graph
@@ -20,6 +21,9 @@ from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph
 from janus_edge.progress import Row
 
+#: Weights that grew by less than this factor, or by so many bytes, are only aligned otherwise.
+_GROWTH, _PADDING = 1.05, 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltPlan:
@@ -29,7 +33,7 @@ class BuiltPlan:
     it is loaded; ``device_bytes`` is the scratch memory that an execution context takes, of the
     optimisation profile that takes most. Both are the builder's word, None where it said nothing.
     ``precisions`` counts layers of the network by type and precision (no engine can be asked without
-    a GPU). ``timing_cache`` is for the next build, None where builds measure nothing.
+    a GPU). ``attention`` and ``notes`` are as in :class:`GraphBuild`. ``timing_cache`` is for the next build, None where builds measure nothing.
     """
 
     path: Path
@@ -41,6 +45,8 @@ class BuiltPlan:
     precisions: dict[str, int]
     timing_cache: bytes | None
     warnings: tuple[str, ...]
+    attention: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def build_plan(
@@ -68,35 +74,65 @@ def build_plan(
     can be read when building fails. Raises EngineError with TensorRT's words and the fix, and InputError for a
     profile or capability that cannot be had; neither leaves a file.
     """
-    started = time.perf_counter()
-    messages = Messages()
-    shapes = optimization_profiles(graph, config, profile)
-    if progress:
-        progress.state("parse")
-    parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages)
-    if dump:
-        write_dump(parsed.network, dump)
-    options = parsed.builder.create_builder_config()
-    build_options.choose_capabilities(tensorrt, options, capabilities)
-    build_options.set_flags(tensorrt, options, refit=refit, weight_streaming=weight_streaming)
-    if workspace is not None:
-        build_options.set_workspace(tensorrt, options, workspace)
-    for one in shapes:
-        _add_profile(graph_file, parsed, options, one)
-    build_options.use_timing_cache(tensorrt, options, timing_cache, messages)
-    monitor = build_options.watch(tensorrt, options, progress) if progress else None
-    size = _write(tensorrt, graph_file, parsed, options, out, messages)
-    del monitor  # lived as long as the build
-    return BuiltPlan(
-        path=out,
-        size=size,
-        seconds=time.perf_counter() - started,
-        weight_bytes=parsed.weight_bytes,
-        device_weight_bytes=messages.weight_bytes,
-        device_bytes=max(messages.activation_bytes, default=None),
-        precisions=precisions(parsed.network),
-        timing_cache=build_options.timing_cache_after(tensorrt, options),
-        warnings=tuple(messages.warnings),
+    started, shapes = time.perf_counter(), optimization_profiles(graph, config, profile)
+
+    def attempt(*, decomposed: bool) -> BuiltPlan | None:
+        """The plan; None if attention lacks a fused kernel and may not be decomposed.
+
+        The objects of one attempt are gone before the next: builders that live at once share a logger.
+        """
+        messages = Messages()
+        if progress:
+            progress.state("parse")
+        parsed = parse_graph(tensorrt, graph_file, graph, config, profile, messages)
+        attention = attention_layers(tensorrt, parsed.network)
+        if decomposed:
+            allow_decomposition(tensorrt, parsed.network)
+        if dump:
+            write_dump(parsed.network, dump)
+        options = parsed.builder.create_builder_config()
+        build_options.choose_capabilities(tensorrt, options, capabilities)
+        build_options.set_flags(tensorrt, options, refit=refit, weight_streaming=weight_streaming)
+        if workspace is not None:
+            build_options.set_workspace(tensorrt, options, workspace)
+        for one in shapes:
+            _add_profile(graph_file, parsed, options, one)
+        build_options.use_timing_cache(tensorrt, options, timing_cache, messages)
+        monitor = build_options.watch(tensorrt, options, progress) if progress else None
+        try:
+            size = _write(tensorrt, graph_file, parsed, options, out, messages)
+        except EngineError:
+            if attention and not decomposed and messages.lack_attention:
+                return None
+            raise
+        finally:
+            del monitor  # lived as long as the build
+        return BuiltPlan(
+            path=out,
+            size=size,
+            seconds=time.perf_counter() - started,
+            weight_bytes=parsed.weight_bytes,
+            device_weight_bytes=messages.weight_bytes,
+            device_bytes=max(messages.activation_bytes, default=None),
+            precisions=precisions(parsed.network),
+            timing_cache=build_options.timing_cache_after(tensorrt, options),
+            warnings=tuple(messages.warnings),
+            attention=("decomposed" if decomposed else "fused") if attention else "",
+            notes=(*parsed.notes, *_grown(parsed.weight_bytes, messages.weight_bytes)),
+        )
+
+    plan = attempt(decomposed=False) or attempt(decomposed=True)
+    assert plan is not None
+    return plan
+
+
+def _grown(before: int, after: int | None) -> tuple[str, ...]:
+    """A note if the plan's weights take more memory than the graph's."""
+    if after is None or after <= before * _GROWTH + _PADDING:
+        return ()
+    return (
+        f"weights take {after / 2**20:.1f} MiB in the engine and {before / 2**20:.1f} MiB in the "
+        "graph: the builder stores them in a wider type, so a step reads more",
     )
 
 

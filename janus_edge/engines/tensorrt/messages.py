@@ -47,6 +47,11 @@ class Messages:
         elif found := _WEIGHTS.search(message):
             self.weight_bytes = int(found[1])
 
+    @property
+    def lack_attention(self) -> bool:
+        """Whether an error is about an attention that has no fused kernel."""
+        return any("ttention" in error for error in self.errors)
+
     def logger(self, trt: Any) -> Any:
         """A logger for TensorRT's objects, which it must outlive."""
         collect = self.add

@@ -11,16 +11,13 @@ import onnx
 import onnx_ir as ir
 
 from janus_edge.config import JanusConfig
-from janus_edge.engines.tensorrt.api import (
-    TensorRT,
-    allow_decomposition,
-    new_builder,
-    new_network,
-    new_parser,
-)
+from janus_edge.engines.tensorrt.api import TensorRT, new_builder, new_network, new_parser
+from janus_edge.engines.tensorrt.attention import remove_unit_products, share_write_positions
+from janus_edge.engines.tensorrt.dropped_inputs import dropped_inputs
 from janus_edge.engines.tensorrt.messages import Messages
 from janus_edge.engines.tensorrt.objects import Builder, INetworkDefinition, OnnxParser
 from janus_edge.engines.tensorrt.profiles import Profile, fixed_sizes
+from janus_edge.engines.tensorrt.type_changes import changed_types, quantizers_without_zero_point
 from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph, Signature, signature
 
@@ -29,11 +26,13 @@ from janus_edge.graphs import Graph, Signature, signature
 class ParsedGraph:
     """A network, and the objects that must live until it is built.
 
-    ``weight_bytes`` are those of the graph's constants.
+    ``weight_bytes`` are those of the graph's constants. ``notes`` say where the network's types are
+    not the graph's.
     """
 
     network: INetworkDefinition
     weight_bytes: int
+    notes: tuple[str, ...]
     builder: Builder
     parser: OnnxParser
     logger: Any
@@ -49,8 +48,10 @@ def parse_graph(
 ) -> ParsedGraph:
     """Parse ``graph_file`` with the capacity of ``profile``.
 
-    Weights beside the file stay there: the parser maps them, and no copy is held here. Raises
-    EngineError for a graph that cannot be parsed, or is not the one of the graph table.
+    Weights beside the file stay there: the parser maps them, and no copy is held here. The network is
+    changed where the parser writes more than the graph says (`attention.py`). Raises EngineError for a
+    graph that cannot be parsed, that is not the one of the graph table, or of which the network does
+    not read all: it would compute something else.
     """
     try:
         model = onnx.load(str(graph_file), load_external_data=False)
@@ -73,8 +74,38 @@ def parse_graph(
     if not parsed:
         raise messages.parse_error(str(tensorrt), graph_file, parser)
     _check_ports(graph_file, network, signature(graph, config))
-    allow_decomposition(tensorrt, network)
-    return ParsedGraph(network, weight_bytes, builder, parser, logger)
+    dropped = dropped_inputs(model, network)
+    if dropped:
+        raise EngineError(
+            f"{graph_file}: {tensorrt}'s parser drops {_first(dropped)}, so the engine would compute "
+            "something else; build with this version of janus-edge's own passes, or for ort-cuda"
+        )
+    notes = (*quantizers_without_zero_point(model), *changed_types(model, network))
+    _change(tensorrt, model, network)
+    return ParsedGraph(network, weight_bytes, notes, builder, parser, logger)
+
+
+def _first(places: tuple[str, ...]) -> str:
+    """The first of ``places``, and how many more there are."""
+    return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
+
+
+def _change(tensorrt: TensorRT, model: onnx.ModelProto, network: INetworkDefinition) -> None:
+    """Remove what the parser adds to attention and cache updates without need."""
+    scales = {
+        onnx.helper.get_node_attr_value(node, "scale") if _has(node, "scale") else None
+        for node in model.graph.node
+        if node.op_type == "Attention"
+    }
+    if scales == {1.0}:
+        names = {name for node in model.graph.node for name in node.output}
+        names |= {value.name for value in model.graph.input}
+        remove_unit_products(tensorrt, network, names)
+    share_write_positions(tensorrt, network)
+
+
+def _has(node: onnx.NodeProto, name: str) -> bool:
+    return any(attribute.name == name for attribute in node.attribute)
 
 
 def _weight_bytes(model: onnx.ModelProto) -> int:

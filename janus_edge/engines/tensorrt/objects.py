@@ -41,12 +41,16 @@ class ILayer(Protocol):
 
     def get_input(self, index: int) -> ITensor | None: ...
     def get_output(self, index: int) -> ITensor | None: ...
+    def set_input(self, index: int, tensor: ITensor) -> None: ...
 
 
 class IAttention(Protocol):
-    """The attention that a layer of type ATTENTION_INPUT begins."""
+    """The attention that a layer of type ATTENTION_INPUT begins: queries, keys, values, mask."""
 
     decomposable: bool
+
+    def get_input(self, index: int) -> ITensor | None: ...
+    def set_input(self, index: int, tensor: ITensor) -> bool: ...
 
 
 class IAttentionInputLayer(ILayer, Protocol):

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from janus_edge.engines.lowering.passes import Outcome
+from tests.unit.engines.lowering.small_graphs import fill_weights
 
 Array = NDArray[Any]
 HEADER = '<ir_version: 11, opset_import: ["" : 24]>\n'
@@ -22,8 +23,12 @@ TOLERANCES = {"float": 2e-6, "float16": 4e-3}
 
 
 def parsed(text: str, dtype: str = "float") -> ir.Model:
-    """The graph ``text`` with ``dtype`` in place of 'float', its inner values' types inferred."""
+    """The graph ``text`` with ``dtype`` in place of 'float', its inner values' types inferred.
+
+    What it declares and no node makes is a weight with random values.
+    """
     model = onnx.parser.parse_model(HEADER + text.replace("float[", f"{dtype}["))
+    fill_weights(model.graph)
     return ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(model, strict_mode=True))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from janus_edge.compare import difference
 from janus_edge.config import LanguageConfig
@@ -32,15 +32,20 @@ def parse(text: str, path: Path) -> Path:
     Weights are random; those named ``*_zero`` are 0, ``*_scale`` and ``norm`` positive.
     """
     model = onnx.parser.parse_model(HEADER + text)
-    rng, graph = np.random.default_rng(0), model.graph
-    made = {i.name for i in (*graph.input, *graph.initializer)}
-    made.update(o for node in graph.node for o in node.output)
-    graph.initializer.extend(_weight(i, rng) for i in graph.value_info if i.name not in made)
-    del graph.value_info[:]
+    fill_weights(model.graph)
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
     return path
+
+
+def fill_weights(graph: onnx.GraphProto) -> None:
+    """Make a weight of every value that ``graph`` declares and no node makes."""
+    rng = np.random.default_rng(0)
+    made = {i.name for i in (*graph.input, *graph.initializer)}
+    made.update(o for node in graph.node for o in node.output)
+    graph.initializer.extend(_weight(i, rng) for i in graph.value_info if i.name not in made)
+    del graph.value_info[:]
 
 
 def _weight(info: onnx.ValueInfoProto, rng: np.random.Generator) -> TensorProto:
@@ -53,7 +58,9 @@ def _weight(info: onnx.ValueInfoProto, rng: np.random.Generator) -> TensorProto:
     floats = rng.normal(size=shape) * 0.3
     if info.name.endswith("_scale") or info.name == "norm":
         floats = 0.01 + np.abs(floats)
-    return onnx.numpy_helper.from_array(floats.astype(np.float32), info.name)
+    return onnx.numpy_helper.from_array(
+        floats.astype(helper.tensor_dtype_to_np_dtype(kind)), info.name
+    )
 
 
 def lowered(

@@ -18,7 +18,6 @@ from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.profiles import Profile
 from janus_edge.errors import DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
-from tests.unit.engines.tensorrt import fakes
 from tests.unit.engines.tensorrt.fakes import PLAN, Enum, fake_tensorrt
 from tests.unit.runtime.fakes import CONFIG
 
@@ -255,22 +254,6 @@ def test_progress(head: Path) -> None:
     row = SimpleNamespace(state=told.append)
     build(head, fake_tensorrt(), progress=row)
     assert told == ["parse", "building engine"]
-
-
-def test_attention_may_be_decomposed() -> None:
-    """Every attention layer, and no other; nothing where a version has none."""
-    tensorrt = fake_tensorrt()
-    kinds = fakes.enum("ATTENTION_INPUT", "SCALE")
-    layers = [fakes.layer(kind, "l", [], []) for kind in kinds.__dict__["__members__"].values()]
-    network = fakes.Network([], layers, [])
-    assert api.allow_decomposition(tensorrt, network) == 0
-    module = tensorrt.module
-    module.LayerType = kinds
-    module.IAttentionInputLayer = type(layers[0])
-    module.IAttention = SimpleNamespace(decomposable=None.__class__)
-    newer = TensorRT("TensorRT", "11.4", module, features(module))
-    assert api.allow_decomposition(newer, network) == 1
-    assert [one.attention.decomposable for one in layers] == [True, False]
 
 
 def test_other_ports(head: Path) -> None:

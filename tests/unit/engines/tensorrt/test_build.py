@@ -1,4 +1,4 @@
-"""NVIDIA's parser and builder on the canonical graphs: TensorRT-RTX needs no GPU for it."""
+"""NVIDIA's parser and builder on every graph: TensorRT-RTX needs no GPU for it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from janus_edge.engines.tensorrt.network import parse_graph
 from janus_edge.engines.tensorrt.profiles import Profile
 from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph, signature
+from tests.unit.engines.tensorrt.parsed_networks import lowered
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this machine")
 
@@ -43,14 +44,14 @@ def plans(
     bundle: Bundle, profile: Profile, rtx: TensorRT, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[Graph, BuiltPlan]:
     """Every graph built once, in float32."""
-    folder, config = tmp_path_factory.mktemp("plans"), bundle.manifest.config
-    return {
-        graph: build_plan(
-            bundle.graph(graph), graph, config, profile, rtx, folder / f"{graph.value}.plan",
-            capabilities=(CAPABILITY,),
-        )
-        for graph in Graph
-    }  # fmt: skip
+    folder, config, made = tmp_path_factory.mktemp("plans"), bundle.manifest.config, {}
+    for graph in Graph:
+        with lowered(bundle.graph(graph), graph, config, folder) as path:
+            out = folder / f"{graph.value}.plan"
+            made[graph] = build_plan(
+                path, graph, config, profile, rtx, out, capabilities=(CAPABILITY,)
+            )
+    return made
 
 
 @pytest.mark.parametrize("graph", Graph)
@@ -87,10 +88,11 @@ def test_nothing_else_is_left(plans: dict[Graph, BuiltPlan]) -> None:
     assert {p.name for p in folder.iterdir()} == {f"{g.value}.plan" for g in Graph}
 
 
-def test_dump(bundle: Bundle, profile: Profile, rtx: TensorRT) -> None:
+def test_dump(bundle: Bundle, profile: Profile, rtx: TensorRT, tmp_path: Path) -> None:
     """Every port of the graph table, the cache with its length, and every layer numbered."""
     graph, config = Graph.LANGUAGE_MODEL, bundle.manifest.config
-    parsed = parse_graph(rtx, bundle.graph(graph), graph, config, profile, Messages())
+    with lowered(bundle.graph(graph), graph, config, tmp_path) as path:
+        parsed = parse_graph(rtx, path, graph, config, profile, Messages())
     lines = dump_network(parsed.network).splitlines()
     named = [line.split()[1] for line in lines if re.match("(in|out)put ", line)]
     ports = signature(graph, config)

@@ -22,6 +22,7 @@ from janus_edge.engines.tensorrt.build import BuiltPlan, build_plan
 from janus_edge.engines.tensorrt.profile_option import parse_profile
 from janus_edge.graphs import Graph
 from janus_edge.recipe import Rule
+from tests.unit.engines.tensorrt.parsed_networks import lowered
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this machine")
 
@@ -103,9 +104,9 @@ def check(
 def built(bundle: Bundle, graph: Graph, path: Path, out: Path) -> BuiltPlan:
     config = bundle.manifest.config
     profile = parse_profile("rows=2:4,prefill=32,capacity=64", config)
-    return build_plan(
-        path, graph, config, profile, load("tensorrt-rtx"), out, capabilities=CAPABILITIES
-    )
+    tensorrt = load("tensorrt-rtx")
+    with lowered(path, graph, config, out.parent) as changed:
+        return build_plan(changed, graph, config, profile, tensorrt, out, capabilities=CAPABILITIES)
 
 
 def graphs(

@@ -32,7 +32,11 @@ PROFILE = profiles.Profile(Range(1, 2, 8), Range(1, 16, 64), 128, Range(1, 1, 4)
 
 @dataclass
 class FakeTarget:
-    """Writes plans for the fake TensorRT; with ``real`` they run the bundle's own graphs."""
+    """Writes plans for the fake TensorRT.
+
+    With ``real`` they compute what NVIDIA's parser makes of the bundle's graphs, which needs
+    tensorrt-rtx; else they compute the functions of :class:`Machine`.
+    """
 
     config: JanusConfig
     name: str = "tensorrt"
@@ -70,7 +74,7 @@ class FakeTarget:
         }
         plan = {
             "graph": graph.value,
-            "onnx": str(bundle.graph(graph)) if self.real else None,
+            "network": self._network(bundle, graph, folder) if self.real else None,
             "tensors": tensors,
             "profiles": profiles.optimization_profiles(graph, self.config, self.profile),
             "scratch": self.scratch.get(graph.value, 4096),
@@ -82,6 +86,11 @@ class FakeTarget:
         path.write_text(json.dumps(plan))
         entry = GraphEntry(f"graphs/{graph.value}.plan", (), ports.inputs, ports.outputs)
         return BuiltGraph(entry, GraphBuild(1000, 4096, {}))
+
+    def _network(self, bundle: Bundle, graph: Graph, folder: Path) -> str:
+        from tests.unit.runtime.tensorrt.parsed_plans import add_plan
+
+        return add_plan(self.name, bundle, graph, self.profile, folder.parent / "lowered")
 
 
 def counting_bundle(folder: Path, precision: str = "fp32") -> Bundle:

@@ -2,8 +2,8 @@
 
 Its classes have the members that the recorded table gives those of the version, and no others: a
 call of anything else fails as it would there. A plan is JSON that tells the tensors, the profiles
-and what computes: a graph run by ONNX Runtime, or a function of numpy. Runs are queued on the
-fake's stream and captured by it. What TensorRT would do wrong in silence is an error.
+and what computes: a network that NVIDIA's parser made (`parsed_plans`), or a function of numpy. Runs are
+queued on the fake's stream and captured by it. What TensorRT would do wrong in silence is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from janus_edge.runtime.session import OrtSession
 from tests.unit.runtime.cuda.fake_driver import FakeDriver, LostError
 
 TABLE = json.loads(
@@ -382,9 +381,6 @@ def _one_less(does: Behaviour) -> None:
     does.contexts -= 1
 
 
-_SESSIONS: dict[str, OrtSession] = {}
-
-
 def _compute(plan: dict[str, Any], arrays: Arrays, inputs: list[str], functions: Functions) -> None:
     """Run a plan on the arrays, its outputs in place."""
     halves = [name for name, array in arrays.items() if array.dtype == np.uint16]
@@ -398,10 +394,10 @@ def _compute(plan: dict[str, Any], arrays: Arrays, inputs: list[str], functions:
         end = int(given["past_lengths"].max()) + given["inputs_embeds"].shape[1]
         if given["past_lengths"].min() < 0 or end > made["present_key.0"].shape[2]:
             raise LostError(700)
-    if plan["onnx"]:
-        if plan["onnx"] not in _SESSIONS:
-            _SESSIONS[plan["onnx"]] = OrtSession(Path(plan["onnx"]), threads=1)
-        _SESSIONS[plan["onnx"]].bind(given, made)()
+    if plan["network"]:
+        from tests.unit.runtime.tensorrt.parsed_plans import run_plan
+
+        run_plan(plan["network"], given, made)
     else:
         functions[plan["graph"]](given, made)
     for name in halves:

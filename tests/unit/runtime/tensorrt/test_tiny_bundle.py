@@ -1,4 +1,8 @@
-"""A real miniature, its own graphs run by ONNX Runtime behind the fakes: what the CPU backend says."""
+"""The tiny model on the fake driver, its plans computed from what NVIDIA's parser made of its graphs.
+
+The loops of the TensorRT backend are held, code for code in float32, to the CPU backend. Where
+tensorrt-rtx is not installed there is nothing to compute from, and nothing stands in for it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip(
+    "tensorrt_rtx", reason="plans are computed from what its parser makes of graphs"
+)
 
 from janus_edge.bundle import Bundle
 from janus_edge.engine_manifest import Range
@@ -19,19 +27,31 @@ from tests.unit.runtime.tensorrt.engines import FakeTarget, Machine, install
 ONE = Range(1, 1, 1)
 
 
+#: Target -> the fake's version of TensorRT.
+VERSIONS = {"tensorrt": "10.16", "tensorrt-10.3": "10.3"}
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def target(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def engine(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``tiny_bundle`` as plans that run its own graphs."""
+def engine(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, target: str) -> Path:
+    """``tiny_bundle`` as the plans that its target would build."""
     bundle = Bundle.open(tiny_bundle)
-    profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE)
-    target = FakeTarget(bundle.manifest.config, profile=profile, real=True)
+    profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE, Range(1, 4, 8))
+    versions = {"tensorrt": {"10.3": "10.3.0"}.get(VERSIONS[target], "10.16.1")}
+    fake = FakeTarget(
+        bundle.manifest.config, name=target, profile=profile, versions=versions, real=True
+    )
     out = tmp_path_factory.mktemp("engine") / "tiny"
-    return build_engine(bundle, target, out).engine.path
+    return build_engine(bundle, fake, out).engine.path
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return install(monkeypatch)
+def machine(monkeypatch: pytest.MonkeyPatch, target: str) -> Machine:
+    return install(monkeypatch, version=VERSIONS[target])
 
 
 @pytest.fixture
@@ -45,8 +65,16 @@ def photo() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (25, 40, 3), np.uint8))
 
 
+def check_pixels(found: Image.Image, wanted: Image.Image) -> None:
+    """Sums in two orders differ by 5e-6 of 3, which is seen where 255 levels are cut: one number in
+    a thousand may be one level off."""
+    apart = np.abs(np.asarray(found, np.int16) - np.asarray(wanted, np.int16))
+    assert apart.max() <= 1
+    assert apart.sum() <= apart.size / 200
+
+
 def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
-    """Codes and pixels are the same, of several prompts at once and of several pictures of one."""
+    """Codes are the same, of several prompts at once and of several pictures of one; pixels nearly."""
     for prompts, count in ((["a cat", "a small red house by a lake"], 2), ("a fox", 1)):
         cpu, gpu = (
             janus.generate(prompts, count, seed=9, guidance_scale=3, temperature=0.8)
@@ -54,9 +82,21 @@ def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
         )
         for ours, theirs in zip(gpu, cpu, strict=True):
             assert ours.codes.tolist() == theirs.codes.tolist()
-            assert ours.image.tobytes() == theirs.image.tobytes()
+            check_pixels(ours.image, theirs.image)
     total = both[0].bundle.manifest.config.image_tokens
     assert machine.driver.calls["cuGraphLaunch"] == 2 * (total - 2)
+
+
+@pytest.mark.parametrize("parallel", [4, 8])
+def test_parallel_decoding(both: tuple[Janus, Janus], parallel: int) -> None:
+    """Windows of several codes a pass draw the codes of the sequential loop, in fewer passes."""
+    cpu, gpu = both
+    wanted = cpu.generate(["a cat", "a small red house by a lake"], 1, seed=4, guidance_scale=3)
+    *_, last = gpu.generate_steps(
+        ["a cat", "a small red house by a lake"], 1, 4, 3, parallel=parallel
+    )
+    assert last.codes.tolist() == [picture.codes.tolist() for picture in wanted]
+    assert last.passes < last.total - 1
 
 
 def test_answers(both: tuple[Janus, Janus]) -> None:
@@ -78,5 +118,6 @@ def test_the_other_graphs(both: tuple[Janus, Janus]) -> None:
     cpu, gpu = both
     codes = cpu.encode(photo())
     assert gpu.encode(photo()).tolist() == codes.tolist()
-    assert gpu.decode(codes).tobytes() == cpu.decode(codes).tobytes()
-    np.testing.assert_array_equal(gpu.embed(photo()), cpu.embed(photo()))
+    check_pixels(gpu.decode(codes), cpu.decode(codes))
+    # sums in two orders: 2e-6 was seen of numbers up to 4
+    np.testing.assert_allclose(gpu.embed(photo()), cpu.embed(photo()), rtol=0, atol=1e-5)

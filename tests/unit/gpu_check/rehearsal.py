@@ -3,8 +3,8 @@
     python -m tests.unit.gpu_check.rehearsal MODULE ARGUMENTS
 
 `python -m benchmarks.gpu_check --rehearse` runs every command through this module. Engines of
-TensorRT are JSON that names the bundle's own graphs, which ONNX Runtime computes: times, limits and
-memory mean nothing, and that codes are equal says that the commands work, not that TensorRT does.
+TensorRT compute what NVIDIA's parser made of the graphs (`rehearsed_plans.py`): times, limits and memory
+mean nothing; codes say that the commands and the parsed networks are right, not that kernels are.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def install(what: str) -> str:
 
 def _install_tensorrt(driver: FakeDriver, what: str) -> None:
     from janus_edge.engines import targets
+    from tests.unit.gpu_check import rehearsed_plans
     from tests.unit.runtime.tensorrt.fake_tensorrt import fake_module
+
+    rehearsed_plans.install()  # while TensorRT-RTX is itself
 
     for module, version, _ in _FLAVOURS.values():
         made = fake_module(driver, version=version)
@@ -98,18 +101,13 @@ def _install_tensorrt(driver: FakeDriver, what: str) -> None:
 
 def _fake_target(name: str, config: JanusConfig, options: Any, what: str) -> Any:
     from janus_edge.engines.tensorrt.profile_option import parse_profile
-    from tests.unit.runtime.tensorrt.engines import FakeTarget
+    from tests.unit.gpu_check.rehearsed_plans import RehearsedTarget
 
     module, _, tool = _FLAVOURS[name]
-    made = FakeTarget(
+    return RehearsedTarget(
         config, name, _CAPABILITY, parse_profile(options.profile, config),
-        {tool: sys.modules[module].__version__}, real=True,
+        {tool: sys.modules[module].__version__}, real=True, what=what,
     )  # fmt: skip
-    if what == "wrong-attention":
-        from tests.unit.gpu_check.wrong_attention import WrongAttention
-
-        return WrongAttention(made, Path(os.environ["JANUS_EDGE_CACHE"]))
-    return made
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def _parse(key: str) -> None:
         if what == "wrong-attention" and graph is Graph.LANGUAGE_MODEL:
             from tests.unit.gpu_check.wrong_attention import parsed
 
-            network = parsed(bundle, graph, profile)
+            network = parsed(bundle, graph, profile, Path(folder))
         else:
             network = parsed_plans.parsed_network(name, bundle, graph, Path(folder), profile)
     parsed_plans._INTERPRETERS[key] = parsed_plans.Interpreter(network)

@@ -1,10 +1,16 @@
-"""The language model as it was parsed before its graphs were rewritten for TensorRT.
+"""The language model with the mistake that NVIDIA's parser makes of Attention's `nonpad_kv_seqlen`.
 
-NVIDIA's parser drops Attention's `nonpad_kv_seqlen` and aligns the causal mask to the upper left, so
-that a step attends to the first position only. A prefill into an empty cache stays right.
+It drops that input and aligns the causal mask to the upper left, so that a step attends to the first
+position only; a prefill into an empty cache stays right. Building refuses a dropped input, so here it
+is left out before the graph is parsed.
 """
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
 
 from janus_edge.bundle import Bundle
 from janus_edge.engines.tensorrt.profiles import Profile
@@ -13,7 +19,27 @@ from tests.tensorrt_network.network import Network
 from tests.tensorrt_network.parsing import parse, rtx
 from tests.tensorrt_network.reader import read_network
 
+#: Inputs of Attention: six before `nonpad_kv_seqlen`.
+_KEPT = 6
 
-def parsed(bundle: Bundle, graph: Graph, profile: Profile) -> Network:
-    """The network of the bundle's own graph, without any lowering."""
-    return read_network(rtx().module, parse(bundle, graph, bundle.graph(graph), profile).network)
+
+def parsed(bundle: Bundle, graph: Graph, profile: Profile, folder: Path) -> Network:
+    """The network of the bundle's own graph, without any lowering; files go to ``folder``."""
+    path = _without_lengths(bundle.graph(graph), folder)
+    return read_network(rtx().module, parse(bundle, graph, path, profile).network)
+
+
+def _without_lengths(path: Path, folder: Path) -> Path:
+    """The graph as the parser understands it, with links to its weights, in ``folder``."""
+    model, changed = onnx.load(path, load_external_data=False), 0
+    for node in model.graph.node:
+        if node.op_type == "Attention" and len(node.input) > _KEPT:
+            del node.input[_KEPT:]
+            while not node.input[-1]:
+                del node.input[-1]
+            changed += 1
+    assert changed
+    for weights in path.parent.glob(f"{path.stem}.weights*"):
+        os.symlink(weights.absolute(), folder / weights.name)
+    onnx.save(model, folder / path.name)
+    return folder / path.name

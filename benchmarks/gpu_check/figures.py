@@ -19,7 +19,7 @@ _BY_CAPACITY, _SAME = 0.25, 1.03
 
 def of_build(manifest: Figures) -> tuple[Figures, str]:
     """Of `build --json`: bytes as the builder states them, summed over the graphs."""
-    builds = manifest["builds"].values()
+    builds = [*manifest["builds"].values()]
     weights = [one["device_weight_bytes"] for one in builds]
     scratch = [one["workspace_bytes"] for one in builds]
     return {
@@ -30,6 +30,7 @@ def of_build(manifest: Figures) -> tuple[Figures, str]:
         "device_weight_bytes": None if None in weights else sum(weights),
         # one piece of scratch memory serves all graphs
         "scratch_bytes": None if None in scratch else max(scratch),
+        "notes": [note for one in builds for note in one.get("notes", ())],
     }, ""
 
 

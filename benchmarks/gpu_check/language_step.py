@@ -102,8 +102,10 @@ def _launches(backend: Any, cache: KVCache) -> Run:
     launch()
     device.stream.synchronize()
     graph = device.stream.capture(launch)
+    kept = (launch, cache)  # whose memory the captured run uses
 
     def run(count: int) -> None:
+        assert kept
         for _ in range(count):
             graph.launch()
         device.stream.synchronize()

@@ -30,7 +30,13 @@ class RehearsedTarget(FakeTarget):
     what: str = "right"
 
     def _network(self, bundle: Bundle, graph: Graph, folder: Path) -> str:
-        words = (self.name, str(bundle.path.absolute()), graph.value, self.profile.capacity, self.what)
+        words = (
+            self.name,
+            str(bundle.path.absolute()),
+            graph.value,
+            self.profile.capacity,
+            self.what,
+        )
         return json.dumps(words)
 
 

@@ -70,7 +70,9 @@ MANIFEST = {"config": {"language": {"max_positions": 1024}}}
 
 PRINTED = {
     "build": BUILD, "painting": PAINTING, "step_time": STEP, "attention": ATTENTION, "torch": TORCH,
-    "cpu": CPU, "plans": PLANS, "language_step": {"step_s": 1e-3, "method": "captured"},
+    "cpu": CPU, "plans": PLANS, "decode_time": {"decode_s": 0.02, "first_s": 0.1},
+    "language_step": {"step_s": 1e-3, "method": "captured", "position": 330, "prefill_tokens": 620,
+                      "prefill_s": 0.05},
 }  # fmt: skip
 
 
@@ -105,6 +107,8 @@ class FakeRun:
             bundle(Path(words[2]))
         if kind in ("save-trace", "reference", "calibrate"):
             Path(words[-1] if kind != "calibrate" else words[2]).write_bytes(b"")
+        if kind == "random_bundles":
+            bundle(Path(words[0]) / f"1b-{words[-1]}")
         printed = PRINTED.get(kind)
         if kind == "language_step":
             capacity = int(words[words.index("--capacity") + 1])

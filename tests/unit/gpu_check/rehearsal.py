@@ -16,7 +16,6 @@ import os
 import runpy
 import sys
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 

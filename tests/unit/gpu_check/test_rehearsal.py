@@ -1,4 +1,7 @@
-"""The whole command on fakes, every command in a process of its own."""
+"""The whole command on fakes, every command in a process of its own.
+
+Plans compute what NVIDIA's parser made of the graphs: without tensorrt-rtx there is nothing to rehearse.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip(
+    "tensorrt_rtx", reason="plans are computed from what its parser makes of graphs"
+)
 
 from benchmarks.gpu_check.processes import ROOT
 

@@ -7,7 +7,6 @@ is left out before the graph is parsed.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnx
@@ -40,6 +39,6 @@ def _without_lengths(path: Path, folder: Path) -> Path:
             changed += 1
     assert changed
     for weights in path.parent.glob(f"{path.stem}.weights*"):
-        os.symlink(weights.absolute(), folder / weights.name)
+        (folder / weights.name).symlink_to(weights.absolute())
     onnx.save(model, folder / path.name)
     return folder / path.name

@@ -18,6 +18,7 @@ from benchmarks.gpu_check import archive
 from benchmarks.gpu_check.availability import find_device, why_not
 from benchmarks.gpu_check.budget import Budget
 from benchmarks.gpu_check.checks import TargetChecks
+from benchmarks.gpu_check.engine_commands import EngineCommands
 from benchmarks.gpu_check.full_checks import full
 from benchmarks.gpu_check.gpu_tests import TINY_BUNDLE, marked_files, run_tests
 from benchmarks.gpu_check.models import Models, UnavailableError
@@ -140,7 +141,8 @@ def all_checks(
     budget = Budget(options.total)
     run = machinery.run(options.timeout, budget)
     each = [
-        TargetChecks(target, found, models, run, scratch, options.seconds) for target in targets
+        TargetChecks(EngineCommands(target, found, run, scratch), models, options.seconds)
+        for target in targets
     ]
     first, *others = options.precisions
     for checks in each:
@@ -170,7 +172,10 @@ def _random(
             models.bundle(precision)
     run = machinery.run(options.timeout, Budget(options.total))
     memory = device.memory_mib if device else None
-    each = [RandomChecks(target, device, models, run, scratch, memory) for target in targets]
+    each = [
+        RandomChecks(EngineCommands(target, device, run, scratch), models, memory)
+        for target in targets
+    ]
     for precision in options.precisions:
         for checks in each:
             yield from checks.of(precision)

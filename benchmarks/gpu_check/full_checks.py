@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.gpu_check import figures
-from benchmarks.gpu_check.checks import TargetChecks, judged, skipped
+from benchmarks.gpu_check.checks import TargetChecks, skipped
+from benchmarks.gpu_check.engine_commands import judged
 from benchmarks.gpu_check.processes import Outcome
 from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check
 from janus_edge.bench import Report as BenchReport
@@ -27,7 +28,7 @@ def full(checks: TargetChecks, precision: str, repetitions: int) -> Iterator[Che
         yield from skipped(target, subject, "its engine was not built", NAMES)
         return
     bundle, engine = checks.models.bundle(precision), checks.engines[subject]
-    parity = checks.run("janus_edge", ["parity", bundle, engine, "--json"])
+    parity = checks.commands.run("janus_edge", ["parity", bundle, engine, "--json"])
     yield judged(target, subject, GRAPHS, parity, lambda d: figures.of_cpu_parity(d, precision))
     why = ""
     if target not in MODULES:
@@ -37,11 +38,21 @@ def full(checks: TargetChecks, precision: str, repetitions: int) -> Iterator[Che
     if why:
         yield from skipped(target, subject, why, (PLANS,))
     else:
-        outcome = checks.run("janus_edge", ["parity", bundle, engine, "--engines", "--json"])
+        outcome = checks.commands.run(
+            "janus_edge", ["parity", bundle, engine, "--engines", "--json"]
+        )
         yield judged(target, subject, PLANS, outcome, figures.of_engine_parity)
     file = engine.with_name(f"{engine.name}.bench.json")
-    words = ["bench", engine, "--whole", "--repetitions", str(repetitions), "--json", file]
-    outcome = checks.run("janus_edge", words)
+    words: list[str | Path] = [
+        "bench",
+        engine,
+        "--whole",
+        "--repetitions",
+        str(repetitions),
+        "--json",
+        file,
+    ]
+    outcome = checks.commands.run("janus_edge", words)
     yield from _bench(target, subject, outcome, file)
 
 

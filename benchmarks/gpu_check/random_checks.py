@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_check import figures
-from benchmarks.gpu_check.checks import (
+from benchmarks.gpu_check.checks import BUILD, STEP, skipped
+from benchmarks.gpu_check.engine_commands import (
     ATTENTION,
-    BUILD,
     CAPACITY,
-    STEP,
-    capacities,
+    EngineCommands,
+    as_it_is,
     judged,
-    skipped,
 )
 from benchmarks.gpu_check.models import UnavailableError
-from benchmarks.gpu_check.processes import Outcome, Run
 from benchmarks.gpu_check.random_models import RandomModels
-from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check, Device
-from janus_edge.engine import AHEAD_OF_TIME
-from janus_edge.tensorrt_module import MODULES
+from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check
 
 LANGUAGE_MODEL, DECODE = "language model", "vq decoder"
 
@@ -32,7 +28,8 @@ EVERY = (BUILD, STEP, LANGUAGE_MODEL, DECODE, ATTENTION)
 POSITION, PREFILL = 330, 620
 
 #: A picture's cache, the prompt in one piece.
-_PROFILE = "rows=2,prefill=64:640,capacity=640"
+_CAPACITY = 640
+_PROFILE = f"rows=2,prefill=64:640,capacity={_CAPACITY}"
 
 #: Builders hold the weights twice, and more for scratch and libraries.
 _TIMES, _BESIDES_MIB = 2.5, 1536
@@ -40,72 +37,53 @@ _TIMES, _BESIDES_MIB = 2.5, 1536
 
 @dataclass(frozen=True, slots=True)
 class RandomChecks:
-    """The checks of ``target`` on ``device``, which has ``memory_mib``; None where nobody tells."""
+    """The checks of the target that ``commands`` are for, on a GPU of ``memory_mib`` (None: unknown)."""
 
-    target: str
-    device: Device | None
+    commands: EngineCommands
     models: RandomModels
-    run: Run
-    scratch: Path
     memory_mib: int | None
     engines: dict[str, Path] = field(default_factory=dict)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of(self, precision: str) -> Iterator[Check]:
         """The checks in ``precision``, in the order of EVERY."""
-        subject = f"{self.models.dimensions}-{precision}"
+        subject, commands = f"{self.models.dimensions}-{precision}", self.commands
+        target = commands.target
         try:
             bundle = self.models.bundle(precision)
         except UnavailableError as why:
             state = FAILED if why.broken else SKIPPED
-            yield Check(self.target, subject, BUILD, state, f"there is no bundle: {why}")
-            yield from skipped(self.target, subject, "there is no bundle", EVERY[1:])
+            yield Check(target, subject, BUILD, state, f"there is no bundle: {why}")
+            yield from skipped(target, subject, "there is no bundle", EVERY[1:])
             return
-        why_not = self._too_large(bundle)
-        if why_not:
-            yield from skipped(self.target, subject, why_not, EVERY)
+        if too_large := self._too_large(bundle):
+            yield from skipped(target, subject, too_large, EVERY)
             return
-        engine = self.scratch / f"{subject}-{self.target}"
-        built = self._check(subject, BUILD, self._build(bundle, engine, _PROFILE))
+        engine = commands.scratch / f"{subject}-{target}"
+        outcome = commands.build(bundle, engine, _PROFILE)
+        built = judged(target, subject, BUILD, outcome, figures.of_build)
         yield built
         if built.state != PASSED:
-            yield from skipped(self.target, subject, "its engine was not built", EVERY[1:])
+            yield from skipped(target, subject, "its engine was not built", EVERY[1:])
             return
         self.engines[subject] = engine
-        timed = self.run("benchmarks.gpu_check.step_time", [engine, bundle, "--seconds", "1"])
+        words: list[str | Path] = [engine, bundle, "--seconds", "1"]
+        timed = commands.run("benchmarks.gpu_check.step_time", words)
         self.steps[subject] = timed.data
-        yield self._check(subject, STEP, timed)
-        yield self._check(subject, LANGUAGE_MODEL, self._step(engine, 640, POSITION, PREFILL))
-        decoded = self.run("benchmarks.gpu_check.decode_time", [engine])
-        yield self._check(subject, DECODE, decoded)
-        if self.target in MODULES:
-            inspected = self.run("benchmarks.gpu_check.attention", [engine])
-            yield self._check(subject, ATTENTION, inspected)
-        else:
-            why = "ONNX Runtime chooses kernels when it runs"
-            yield from skipped(self.target, subject, why, (ATTENTION,))
+        yield judged(target, subject, STEP, timed, figures.of_step)
+        alone = commands.step(engine, _CAPACITY, POSITION, PREFILL)
+        yield judged(target, subject, LANGUAGE_MODEL, alone, as_it_is)
+        decoded = commands.run("benchmarks.gpu_check.decode_time", [engine])
+        yield judged(target, subject, DECODE, decoded, as_it_is)
+        yield commands.attention(subject, engine)
 
     def capacity(self, precision: str) -> Check:
         """As :meth:`TargetChecks.capacity`."""
-        subject = f"{self.models.dimensions}-{precision}"
+        subject, target = f"{self.models.dimensions}-{precision}", self.commands.target
         if subject not in self.engines:
-            return skipped(self.target, subject, "its engine was not built", (CAPACITY,))[0]
-        bundle, found = self.models.bundle(precision), []
-        for positions in capacities(bundle):
-            engine = self.engines[subject]
-            if self.target in MODULES:
-                engine = self.scratch / f"{subject}-{self.target}-{positions}"
-                profile = f"rows=2,prefill=16:64,capacity={positions}"
-                built = self._build(bundle, engine, profile)
-                if built.code:
-                    return judged(self.target, subject, CAPACITY, built, lambda d: (d, ""))
-            outcome = self._step(engine, positions, 200, 0)
-            if outcome.code or not outcome.data:
-                return judged(self.target, subject, CAPACITY, outcome, lambda d: (d, ""))
-            found.append(outcome)
-        both = figures.of_capacity(*(one.data for one in found), self.steps.get(subject, {}))
-        seconds = sum(one.seconds for one in found)
-        return Check(self.target, subject, CAPACITY, PASSED, "", both, seconds)
+            return skipped(target, subject, "its engine was not built", (CAPACITY,))[0]
+        bundle, step = self.models.bundle(precision), self.steps.get(subject, {})
+        return self.commands.capacity(subject, bundle, self.engines[subject], step)
 
     def _too_large(self, bundle: Path) -> str:
         """Why it should not be tried on this GPU; '' where it fits, or nobody tells."""
@@ -116,22 +94,3 @@ class RandomChecks:
         if needed <= self.memory_mib:
             return ""
         return f"building may take {needed:.0f} MiB, the GPU has {self.memory_mib}"
-
-    def _build(self, bundle: Path, engine: Path, profile: str) -> Outcome:
-        words: list[str | Path] = ["build", bundle, engine, "--target", self.target]
-        if self.target in MODULES:
-            words += ["--profile", profile]
-        if self.target in AHEAD_OF_TIME and self.device:
-            words += ["--compute-capability", self.device.compute_capability]
-        return self.run("janus_edge", [*words, "--json"])
-
-    def _step(self, engine: Path, capacity: int, position: int, prefill: int) -> Outcome:
-        words = ["--capacity", str(capacity), "--position", str(position)]
-        words += ["--prefill", str(prefill)] if prefill else []
-        return self.run("benchmarks.gpu_check.language_step", [engine, *words])
-
-    def _check(self, subject: str, name: str, outcome: Outcome) -> Check:
-        judges = {BUILD: figures.of_build, STEP: figures.of_step, ATTENTION: figures.of_attention}
-        return judged(
-            self.target, subject, name, outcome, judges.get(name, lambda found: (found, ""))
-        )

@@ -46,7 +46,8 @@ def step_times(
     janus: Janus, codes: int | None, seconds: float, clock: Clock = time.perf_counter
 ) -> tuple[list[float], float]:
     """Seconds of each step, a mean per group of codes that come at once; and up to the first code."""
-    every, end, steps, first = getattr(janus.backend, "fetch_every", 1), clock() + seconds, [], 0.0
+    every, end, first = getattr(janus.backend, "fetch_every", 1), clock() + seconds, 0.0
+    steps: list[float] = []
     while not steps or clock() < end:
         begin = clock()
         stamps = [clock() for _ in _codes(janus, codes)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.gpu_check.checks import ATTENTION, BUILD, CAPACITY, PAINTING, STEP
+from benchmarks.gpu_check.checks import BUILD, PAINTING, STEP
+from benchmarks.gpu_check.engine_commands import ATTENTION, CAPACITY
 from benchmarks.gpu_check.random_checks import DECODE, LANGUAGE_MODEL
 from benchmarks.gpu_check.report import FAILED, PASSED, Check
 

@@ -117,14 +117,16 @@ def verdict(
 def _scores(logits: Logits, seed: int, position: int) -> NDArray[np.float64]:
     """What the sampler takes the largest of, [K]."""
     scores = guided(logits[0], logits[1], GUIDANCE_SCALE).astype(np.float64) / TEMPERATURE
-    return scores + gumbel(seed, 0, position, logits.shape[-1])
+    noise: NDArray[np.float64] = gumbel(seed, 0, position, logits.shape[-1]).astype(np.float64)
+    return scores + noise
 
 
 def _cosines(expected: Logits, found: Logits) -> NDArray[np.float64]:
     """The cosine [T] of each position's logits [T, 2, K], of the row where it is smaller."""
     a, b = (x.astype(np.float64) - x.mean(-1, keepdims=True) for x in (expected, found))
     norms: NDArray[Any] = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.asarray((a * b).sum(-1) / np.maximum(norms, 1e-30)).min(-1)
+    cosines: NDArray[np.float64] = (a * b).sum(-1) / np.maximum(norms, 1e-30)
+    return np.asarray(cosines.min(-1))
 
 
 def _worst(cosines: NDArray[np.float64]) -> float:

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu_check.checks import (
-    ATTENTION,
     BUILD,
-    CAPACITY,
     EVERY,
     PAINTING,
     STEP,
     TORCH,
     TargetChecks,
 )
+from benchmarks.gpu_check.engine_commands import ATTENTION, CAPACITY, EngineCommands
 from benchmarks.gpu_check.models import Models
 from benchmarks.gpu_check.processes import NO_TIME, TIMED_OUT, Outcome
 from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check
@@ -27,7 +26,7 @@ from tests.unit.gpu_check.fakes import DEVICE, FakeRun, bundle, failed
 def made(
     tmp_path: Path, run: FakeRun, target: str = "tensorrt", precision: str = "fp16"
 ) -> dict[str, Check]:
-    checks = TargetChecks(target, DEVICE, Models(tmp_path, run), run, tmp_path)
+    checks = TargetChecks(EngineCommands(target, DEVICE, run, tmp_path), Models(tmp_path, run))
     found = [*checks.of(precision)]
     assert tuple(check.name for check in found) == EVERY, "each is told once, in order"
     found += [checks.capacity(precision), checks.torch(precision)]
@@ -70,7 +69,8 @@ def test_capacity(tmp_path: Path) -> None:
     made(tmp_path, run, "ort-cuda")
     steps = [c[1:] for c in run.calls if c[0].endswith("language_step")]
     assert {engine for engine, *_ in steps} == {str(tmp_path / "miniature-fp16-ort-cuda")}
-    assert [words[-1] for words in steps] == ["256", "1024"]
+    assert [w[w.index("--capacity") + 1] for w in steps] == ["256", "1024"]
+    assert {w[w.index("--position") + 1] for w in steps} == {"200"}, "filled alike"
 
 
 def test_what_targets_are_told(tmp_path: Path) -> None:

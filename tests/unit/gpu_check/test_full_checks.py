@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.gpu_check import full_checks as module
 from benchmarks.gpu_check.checks import TargetChecks
+from benchmarks.gpu_check.engine_commands import EngineCommands
 from benchmarks.gpu_check.full_checks import GRAPHS, LATENCY, MEMORY, NAMES, PLANS, full
 from benchmarks.gpu_check.models import Models
 from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check
@@ -25,7 +26,7 @@ def polygraphy(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(
     tmp_path: Path, run: FakeRun, target: str = "tensorrt", precision: str = "fp32"
 ) -> dict[str, Check]:
-    checks = TargetChecks(target, DEVICE, Models(tmp_path, run), run, tmp_path)
+    checks = TargetChecks(EngineCommands(target, DEVICE, run, tmp_path), Models(tmp_path, run))
     assert [*checks.of(precision)]
     found = [*full(checks, precision, 3)]
     assert tuple(check.name for check in found) == NAMES

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_check import command
+from benchmarks.gpu_check.engine_commands import EngineCommands
 from benchmarks.gpu_check.random_checks import EVERY, RandomChecks
 from benchmarks.gpu_check.random_models import RandomModels
 from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check
@@ -18,7 +19,7 @@ from tests.unit.gpu_check.fakes import DEVICE, FakeRun, bundle, failed
 
 def made(tmp_path: Path, run: FakeRun, memory_mib: int | None = 24576) -> list[Check]:
     models = RandomModels(tmp_path, run)
-    checks = RandomChecks("tensorrt", DEVICE, models, run, tmp_path, memory_mib)
+    checks = RandomChecks(EngineCommands("tensorrt", DEVICE, run, tmp_path), models, memory_mib)
     found = [*checks.of("fp16")]
     assert tuple(check.name for check in found) == EVERY
     return [*found, checks.capacity("fp16")]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.gpu_check.checks import TargetChecks
+from benchmarks.gpu_check.engine_commands import EngineCommands
 from benchmarks.gpu_check.models import Models
 from benchmarks.gpu_check.report import Check, Report
 from benchmarks.gpu_check.summary import MOST_LINES, summary
@@ -16,7 +17,7 @@ from tests.unit.gpu_check.fakes import DEVICE, FakeRun, failed
 
 
 def checks(tmp_path: Path, run: FakeRun) -> list[Check]:
-    made = TargetChecks("tensorrt", DEVICE, Models(tmp_path, run), run, tmp_path)
+    made = TargetChecks(EngineCommands("tensorrt", DEVICE, run, tmp_path), Models(tmp_path, run))
     return [*made.of("fp16"), made.capacity("fp16")]
 
 

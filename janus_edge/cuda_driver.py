@@ -2,7 +2,7 @@
 
 Creating TensorRT's builder or runtime without a driver fails without a reason or ends the process.
 CUDA Driver API: cuInit, cuDriverGetVersion, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName,
-cuDeviceGetAttribute. No context is made, so that asking takes no memory of the GPU.
+cuDeviceGetAttribute, cuDeviceGetPCIBusId. No context is made, so that asking takes no memory of the GPU.
 """
 
 from __future__ import annotations
@@ -72,6 +72,17 @@ def first_gpu() -> Gpu:
         f"{major}.{minor}",
         f"{version // 1000}.{version % 1000 // 10}",
     )
+
+
+def first_gpu_bus_id() -> str:
+    """The PCI address of :func:`first_gpu` ('0000:01:00.0'); raises BackendError as it does."""
+    reason = why_no_gpu()
+    if reason:
+        raise BackendError(f"no GPU can be used: {reason}")
+    library = ctypes.CDLL(_LIBRARY)
+    address = ctypes.create_string_buffer(32)
+    _check(library.cuDeviceGetPCIBusId(address, len(address), _number(library.cuDeviceGet, 0)))
+    return address.value.decode("ascii", "replace")
 
 
 def _number(function: Any, *arguments: int) -> int:

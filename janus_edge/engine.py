@@ -36,15 +36,16 @@ class Engine(Bundle):
         """The command line that builds this engine again, in its place."""
         return self.rebuild_command_for(self.manifest.compute_capability)
 
-    def rebuild_command_for(self, compute_capability: str | None) -> str:
-        """As :attr:`rebuild_command`, for a GPU of another compute capability ('8.9')."""
+    def rebuild_command_for(self, compute_capability: str | None, target: str = "") -> str:
+        """As :attr:`rebuild_command`, for a GPU of another compute capability ('8.9') or a ``target``."""
         built = self.manifest
-        words = ["janus-edge", "build", built.bundle.path, str(self.path), "--target", built.target]
+        target = target or built.target
+        words = ["janus-edge", "build", built.bundle.path, str(self.path), "--target", target]
         if built.profiles:
             words += ["--profile", profile_option(built.profiles)]
         for option, value in built.options.items():
             words += [f"--{option}", value] if value else [f"--{option}"]
-        if built.target in AHEAD_OF_TIME:
+        if target in AHEAD_OF_TIME:
             for one in (compute_capability or "").replace(",", " ").split():
                 words += ["--compute-capability", one]
         return shlex.join([*words, "--force"])

@@ -11,6 +11,8 @@ from typing import cast
 from PIL import Image
 
 from janus_edge.bench.bandwidth import Bandwidth, buffer_size, measure_bandwidth
+from janus_edge.bench.energy import Energy
+from janus_edge.bench.instruments import Instruments, find_instruments
 from janus_edge.bench.machine import describe, versions
 from janus_edge.bench.mode import Measured, Progress, mode_report, requested_steps, run_mode
 from janus_edge.bench.options import Options
@@ -42,11 +44,29 @@ def measure(
     measured.
     """
     picture = _picture(image)
-    bundle = _verified(path, progress)
+    bundle = open_bundle_or_engine(path, verify=False)
+    instruments = find_instruments(gpu=_target(bundle) not in (None, "ort-cpu"))
+    try:
+        return _measure(bundle, options, picture, progress, instruments)
+    finally:
+        instruments.close()
+
+
+def _measure(
+    bundle: Bundle,
+    options: Options,
+    picture: Image.Image,
+    progress: Progress,
+    instruments: Instruments,
+) -> Report:
+    idle = instruments.idle()  # first: hashing the files, and a model that was open, leave traces
+    _verify(bundle, progress)
     weights = {mode: step_weights(bundle, mode) for mode in options.modes}
     machine = describe()
     _check(bundle, options)
-    measured = [_run(bundle, options, mode, picture, progress) for mode in options.modes]
+    measured = [
+        _run(bundle, options, mode, picture, progress, instruments, idle) for mode in options.modes
+    ]
     sweeps = _sweeps(bundle, options, progress)
     told = next((m.device_bandwidth for m in measured if m.device_bandwidth), None)
     bandwidth = (
@@ -75,9 +95,8 @@ def measure(
     )
 
 
-def _verified(path: str | Path, progress: Progress) -> Bundle:
-    """The bundle, every file checked now, so that hashing is in no later figure."""
-    bundle = open_bundle_or_engine(path, verify=False)
+def _verify(bundle: Bundle, progress: Progress) -> None:
+    """Check every file now, so that hashing is in no later figure."""
     done, total = 0, bundle.total_bytes
 
     def advance(count: int) -> None:
@@ -87,7 +106,6 @@ def _verified(path: str | Path, progress: Progress) -> Bundle:
 
     progress("hashes", 0, total)
     bundle.verify(advance)
-    return bundle
 
 
 def _picture(path: str | Path | None) -> Image.Image:
@@ -116,11 +134,13 @@ def _check(bundle: Bundle, options: Options) -> None:
 
 
 def _run(
-    bundle: Bundle, options: Options, mode: str, picture: Image.Image, progress: Progress
-) -> Measured:
+    bundle: Bundle, options: Options, mode: str, picture: Image.Image, progress: Progress,
+    instruments: Instruments, idle: Energy,
+) -> Measured:  # fmt: skip
     steps = requested_steps(options, mode, bundle.manifest.config.image_tokens)
     total = (options.warm_up + options.repetitions) * steps
-    measured = run_mode(bundle, options, mode, picture, _ticks(progress, mode, total))
+    ticks = _ticks(progress, mode, total)
+    measured = run_mode(bundle, options, mode, picture, ticks, instruments, idle)
     progress(mode, total, total)
     return measured
 
@@ -155,6 +175,11 @@ def _subject(bundle: Bundle) -> Subject:
         name=bundle.path.resolve().name,
         digest=bundle.digest,
         precision=manifest.recipe.name,
-        target=manifest.target if isinstance(manifest, EngineManifest) else None,
+        target=_target(bundle),
         bytes=bundle.total_bytes,
     )
+
+
+def _target(bundle: Bundle) -> str | None:
+    manifest = bundle.manifest
+    return manifest.target if isinstance(manifest, EngineManifest) else None

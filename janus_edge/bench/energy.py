@@ -1,164 +1,200 @@
 """Energy that the machine took while something ran, where it has a meter that may be read.
 
-On x86 Linux the processor counts microjoules (RAPL, /sys/class/powercap). A Jetson's INA sensors
-measure power (hwmon: ``power*_input`` in microwatts, or a voltage in mV and a current in mA), which
-is read ten times a second and summed over time. What is measured differs (the processor's package,
-the module's input), so a report names the source.
+Counters (x86's RAPL, a GPU's) are read ten times a second, so that one that wraps around is followed;
+power sensors (a Jetson's rails) are sampled as often and integrated by the trapezoidal rule. What is
+measured differs between machines: a report names every sensor, and which of them add up to the total.
+A reading that fails is bridged by those around it and counted; a sensor that stays away makes its own
+energy unknown, and the total where it is counted.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from janus_edge.bench.sampler import UNREADABLE, EnergyCounter, PowerSensor, Sampler
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _INTERVAL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One sensor's share: ``joules`` is None where it was lost, with the reason in ``note``.
+
+    A part that is not ``counted`` is contained in another. ``idle_watts`` is its power before.
+    """
+
+    name: str
+    joules: float | None
+    counted: bool
+    idle_watts: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
     """``joules`` of ``seconds``, the machine's idle ones included, and what was measured.
 
-    ``joules`` is None where nothing could be read; ``source`` is the reason then.
+    ``joules`` is None where nothing could be read; ``source`` is the reason then. ``net_joules`` are
+    those above ``idle_watts``, the mean power before the model was opened. ``missing`` says what the
+    total leaves out, and why.
     """
 
     joules: float | None
     seconds: float
     source: str
+    idle_watts: float | None = None
+    net_joules: float | None = None
+    parts: tuple[Part, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def watts(self) -> float | None:
+        """Mean power."""
+        return None if self.joules is None or not self.seconds else self.joules / self.seconds
+
+    def above(self, idle: Energy) -> Energy:
+        """The same, with the power of ``idle`` and the energy above it."""
+        if self.joules is None or idle.watts is None:
+            return self
+        before = {p.name: p.joules / idle.seconds for p in idle.parts if p.joules is not None}
+        return replace(
+            self,
+            idle_watts=idle.watts,
+            net_joules=self.joules - idle.watts * self.seconds,
+            parts=tuple(replace(part, idle_watts=before.get(part.name)) for part in self.parts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Joules:
+    """Energy of a code or token, of a step (all rows), and of a picture; None where unknown."""
+
+    token: float | None
+    step: float | None
+    image: float | None
 
 
 class EnergyMeter:
-    """Measures a block: ``with EnergyMeter() as meter: ...``, then ``meter.energy``."""
+    """Measures a block: ``with EnergyMeter(sensors) as meter: ...``, then ``meter.energy``.
+
+    ``missing`` are the reasons why there are no other sensors.
+    """
 
     def __init__(
-        self, root: Path = Path("/"), clock: Callable[[], float] = time.perf_counter
+        self,
+        sensors: Sequence[PowerSensor | EnergyCounter],
+        missing: Sequence[str] = (),
+        clock: Callable[[], float] = time.perf_counter,
+        interval: float = _INTERVAL,
     ) -> None:
-        self._clock = clock
-        self._counters = _counters(root)
-        self._rails = [] if self._counters else _rails(root)
-        self._missing = "" if self._counters or self._rails else _why_not(root)
-        self.energy = Energy(None, 0.0, self._missing)
+        self._clock, self._missing = clock, tuple(missing)
+        self._traces = [_trace(sensor) for sensor in sensors]
+        self._sampler = Sampler(self._sample, interval, active=bool(sensors))
+        self._sampled = False
+        self.energy = Energy(None, 0.0, "not measured yet")
 
-    def __enter__(self) -> EnergyMeter:
-        self._begin = self._clock()
-        self._before = [counter.read() for counter in self._counters]
-        self._joules, self._stop = 0.0, threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        if self._rails:
-            self._thread.start()
+    def __enter__(self) -> Self:
+        self._begin = self._end = self._clock()
+        self._sampler.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._rails:
-            self._stop.set()
-            self._thread.join()
-        seconds = self._clock() - self._begin
-        if self._counters:
-            used = sum(
-                counter.since(before)
-                for counter, before in zip(self._counters, self._before, strict=True)
-            )
-            names = ", ".join(counter.name for counter in self._counters)
-            self.energy = Energy(used / 1e6, seconds, f"RAPL ({names})")
-        elif self._rails:
-            names = ", ".join(rail.name for rail in self._rails)
-            self.energy = Energy(self._joules, seconds, f"INA sensors ({names})")
-        else:
-            self.energy = Energy(None, seconds, self._missing)
+        self._sampler.__exit__()
+        # from the first sample to the last; without sensors there is none
+        seconds = (self._end if self._traces else self._clock()) - self._begin
+        parts = tuple(trace.part() for trace in self._traces)
+        self.energy = _total(parts, [t.sensor for t in self._traces], seconds, self._missing)
 
     def _sample(self) -> None:
-        last = self._clock()
-        while True:
-            ended = self._stop.wait(_INTERVAL)
-            watts, now = sum(rail.watts() for rail in self._rails), self._clock()
-            self._joules += watts * (now - last)
-            last = now
-            if ended:
-                return
+        self._end = self._clock()
+        if not self._sampled:
+            self._begin, self._sampled = self._end, True
+        for trace in self._traces:
+            trace.sample(self._end, self._end - self._begin)
 
 
-@dataclass(frozen=True, slots=True)
-class _Counter:
-    name: str
-    folder: Path
+class _Trace:
+    """The energy of one sensor so far. A gap between two readings is bridged, one at the end is not."""
 
-    def read(self) -> int:
-        return int((self.folder / "energy_uj").read_text())
+    def __init__(self, sensor: PowerSensor | EnergyCounter) -> None:
+        self.sensor, self._joules = sensor, 0.0
+        self._lost, self._failures = "", 0
 
-    def since(self, before: int) -> int:
-        """Microjoules since; the counter begins anew behind its largest value."""
-        used = self.read() - before
-        return used if used >= 0 else used + int((self.folder / "max_energy_range_uj").read_text())
+    def sample(self, now: float, since: float) -> None:
+        """Read the sensor and add what came since the last reading; ``since`` is the block's start."""
+        try:
+            self._joules += self._since(now)
+            self._lost = ""
+        except UNREADABLE as failure:
+            self._failures += 1
+            self._lost = self._lost or f"lost after {since:.1f} s ({_reason(failure)})"
 
+    def _since(self, now: float) -> float:
+        raise NotImplementedError
 
-@dataclass(frozen=True, slots=True)
-class _Rail:
-    name: str
-    files: tuple[Path, ...]  # power in uW, or voltage in mV and current in mA
-
-    def watts(self) -> float:
-        product = 1.0
-        for file in self.files:
-            product *= float(file.read_text())
-        return product / 1e6
-
-
-def _counters(root: Path) -> list[_Counter]:
-    """The packages, and what else stands at the top; their parts are contained in them."""
-    found = []
-    for folder in sorted((root / "sys/class/powercap").glob("*-rapl:*")):
-        if folder.name.count(":") == 1:
-            counter = _Counter(_text(folder / "name") or folder.name, folder)
-            try:
-                counter.read()
-            except (OSError, ValueError):
-                continue
-            found.append(counter)
-    # 'psys' is the whole board, of which the packages are a part
-    board = [counter for counter in found if counter.name == "psys"]
-    return board or found
+    def part(self) -> Part:
+        note = f"{self._failures} readings failed" if self._failures else ""
+        joules = None if self._lost else self._joules
+        return Part(self.sensor.name, joules, self.sensor.counted, note=self._lost or note)
 
 
-def _rails(root: Path) -> list[_Rail]:
-    found = []
-    for folder in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        sensor = _text(folder / "name")
-        if not sensor.startswith("ina"):
-            continue
-        powers = sorted(folder.glob("power*_input"))
-        rails = [_Rail(_text(Path(f"{str(p)[:-6]}_label")) or sensor, (p,)) for p in powers]
-        if not rails:
-            for current in sorted(folder.glob("curr[0-9]*_input")):
-                number = current.name[4:-6]
-                voltage = folder / f"in{number}_input"
-                name = _text(folder / f"in{number}_label") or f"{sensor} {number}"
-                if voltage.is_file():
-                    rails.append(_Rail(name, (voltage, current)))
-        found += [rail for rail in rails if _readable(rail)]
-    # the module's input contains the other rails
-    whole = [rail for rail in found if rail.name == "VDD_IN"]
-    return whole or found
+class _PowerTrace(_Trace):
+    def __init__(self, sensor: PowerSensor) -> None:
+        super().__init__(sensor)
+        self._watts, self._last = sensor.watts, (0.0, 0.0)
+        self._begun = False
+
+    def _since(self, now: float) -> float:
+        watts, (before, then) = self._watts(), self._last
+        self._last = watts, now
+        begun, self._begun = self._begun, True
+        return (watts + before) / 2 * (now - then) if begun else 0.0
 
 
-def _readable(rail: _Rail) -> bool:
-    try:
-        rail.watts()
-    except (OSError, ValueError):
-        return False
-    return True
+class _CounterTrace(_Trace):
+    def __init__(self, sensor: EnergyCounter) -> None:
+        super().__init__(sensor)
+        self._read, self._wraps_after = sensor.joules, sensor.wraps_after
+        self._last: float | None = None
+
+    def _since(self, _now: float) -> float:
+        value, before = self._read(), self._last
+        self._last = value
+        if before is None or value >= before:
+            return 0.0 if before is None else value - before
+        if self._wraps_after is None:
+            raise ValueError("the counter went back")
+        return value - before + self._wraps_after
 
 
-def _why_not(root: Path) -> str:
-    counters = [*(root / "sys/class/powercap").glob("*-rapl:*/energy_uj")]
-    if counters:
-        return "the RAPL counters in /sys/class/powercap may be read by root only"
-    return "no RAPL counter in /sys/class/powercap and no INA sensor in /sys/class/hwmon"
+def _trace(sensor: PowerSensor | EnergyCounter) -> _Trace:
+    return _PowerTrace(sensor) if isinstance(sensor, PowerSensor) else _CounterTrace(sensor)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").strip()
-    except OSError:
-        return ""
+def _total(
+    parts: tuple[Part, ...],
+    sensors: Sequence[PowerSensor | EnergyCounter],
+    seconds: float,
+    missing: tuple[str, ...],
+) -> Energy:
+    """The sum of the counted parts; unknown where one of them failed."""
+    counted = [part.joules for part in parts if part.counted and part.joules is not None]
+    lost = [f"{p.name} was {p.note}" for p in parts if p.counted and p.joules is None]
+    if lost or not counted:
+        return Energy(None, seconds, "; ".join(lost or missing), parts=parts)
+    names: dict[str, list[str]] = {}
+    for sensor in sensors:
+        if sensor.counted:
+            names.setdefault(sensor.kind, []).append(sensor.name)
+    source = " and ".join(f"{kind} ({', '.join(found)})" for kind, found in names.items())
+    return Energy(sum(counted), seconds, source, parts=parts, missing=missing)
+
+
+def _reason(failure: Exception) -> str:
+    return getattr(failure, "strerror", None) or str(failure) or type(failure).__name__

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from janus_edge.bench.distribution import Distribution
 from janus_edge.bench.report import ModeReport, Report, SweepPoint
 from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
-from janus_edge.bench.units import digits
+from janus_edge.bench.units import digits, seconds
+
+#: Sensors are sampled ten times a second, and average over a while themselves.
+_SHORT = 2.0
 
 _LABELS = {
     "vision_encoder": "vision encoder", "vq_decoder": "VQ decoder", "prefill": "prefill",
@@ -59,10 +62,35 @@ def passes(found: ModeReport) -> str:
 
 def energy(found: ModeReport) -> str:
     """Joules of a code or token, the mean power, and the source; or why there are none."""
-    if found.joules_per_token is None or found.energy.joules is None:
-        return f"not measured: {found.energy.source}"
-    power = found.energy.joules / found.energy.seconds
-    return f"{digits(found.joules_per_token * 1000)} mJ, {digits(power)} W by {found.energy.source}"
+    used = found.energy
+    if found.joules_per_token is None or used.watts is None:
+        return f"not measured: {used.source}"
+    words = [f"{joules(found.joules_per_token)}, {digits(used.watts)} W by {used.source}"]
+    if used.idle_watts is not None:
+        words.append(f"{digits(used.idle_watts)} W of it at rest, before the model was opened")
+    if used.seconds < _SHORT:
+        words.append(f"in {seconds(used.seconds)}, too short to be exact: ask for more repetitions")
+    words += [f"{part.name}: {part.note}" for part in used.parts if part.note]
+    words += [f"not in it: {reason}" for reason in used.missing]
+    return "; ".join(words)
+
+
+def joules(value: float) -> str:
+    """``38 mJ``, ``12.3 J``."""
+    return f"{digits(value * 1000)} mJ" if abs(value) < 1 else f"{digits(value)} J"
+
+
+def device(found: ModeReport) -> str:
+    """Power mode, whether clocks were held, and why they were lowered; '' where nothing is known."""
+    state = found.device
+    if state is None:
+        return ""
+    words = [f"power mode {state.power_mode}"] if state.power_mode else []
+    if state.clocks_held is not None:
+        words.append("clocks held" if state.clocks_held else "clocks not held (jetson_clocks)")
+    if state.throttled:
+        words.append(f"clocks were lowered by: {', '.join(state.throttled)}")
+    return "; ".join([*words, *(f"not read: {reason}" for reason in state.missing)])
 
 
 def notes(report: Report) -> Iterator[str]:
@@ -79,6 +107,9 @@ def notes(report: Report) -> Iterator[str]:
             yield f"{mode}: the peak of memory is since the start of the process, not of the mode"
     for source in dict.fromkeys(energy(found) for found in report.modes.values()):
         yield f"energy: {source}"
+    for state in dict.fromkeys(device(found) for found in report.modes.values()):
+        if state:
+            yield f"device: {state}"
 
 
 def bandwidth(report: Report) -> str:

@@ -16,7 +16,10 @@ from janus_edge.runtime.memory import physical_memory
 #: Instructions that decide how fast products of integers and floats are.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimddp", "i8mm", "sve")
 
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "tokenizers")
+_PACKAGES = (
+    "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "tokenizers",
+    "nvidia-ml-py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from typing import cast
 from PIL import Image
 
 from janus_edge.bench.bandwidth import Bandwidth, MeasuresBandwidth
+from janus_edge.bench.device_state import DeviceState
 from janus_edge.bench.distribution import Distribution
-from janus_edge.bench.energy import Energy, EnergyMeter
+from janus_edge.bench.energy import Energy, Joules
+from janus_edge.bench.instruments import Instruments
 from janus_edge.bench.options import Options
 from janus_edge.bench.process_memory import ReportsDeviceMemory, peak, reset_peak
 from janus_edge.bench.recorder import Binding, Recorder
@@ -62,6 +64,7 @@ class Measured:
     parallel: bool
     memory: Memory
     energy: Energy
+    device: DeviceState
     device_bandwidth: float | None
 
     @property
@@ -96,8 +99,9 @@ def one_request(
 
 
 def run_mode(
-    bundle: Bundle, options: Options, mode: str, image: Image.Image, tick: Tick
-) -> Measured:
+    bundle: Bundle, options: Options, mode: str, image: Image.Image, tick: Tick,
+    instruments: Instruments, idle: Energy,
+) -> Measured:  # fmt: skip
     """Open ``bundle`` anew and make the requests; the first of all tells how long a start takes."""
     codes = bundle.manifest.config.image_tokens
     steps = requested_steps(options, mode, codes)
@@ -112,7 +116,7 @@ def run_mode(
             return one_request(requests, options, mode, steps, image, tick, number)
 
         warming = [ask(options.repetitions + n) for n in range(options.warm_up)]
-        with EnergyMeter() as meter:
+        with instruments.meter() as meter, instruments.watch() as watch:
             measured = [ask(n) for n in range(options.repetitions)]
         first = (warming + measured)[0]
         decodes = [] if mode == "text" or whole else _decodes(requests, options)
@@ -129,7 +133,8 @@ def run_mode(
         pictures=options.pictures * options.prompts if mode == "image" else 1,
         parallel=mode == "image" and options.parallel != "off",
         memory=memory,
-        energy=meter.energy,
+        energy=meter.energy.above(idle),
+        device=watch.state,
         device_bandwidth=bandwidth,
     )
 
@@ -148,6 +153,9 @@ def mode_report(
     gained = (drawn - len(runs)) / len(steps)
     step = statistics.mean(s.parts[TOTAL] for s in steps) / 1e9
     code = step / gained if measured.parallel else parts[TOTAL].median
+    rate = _images_per_second(measured, stages, code)
+    taken = (drawn * pictures, step if measured.parallel else code, rate)
+    gross = _joules(measured, energy.joules, *taken)
     return ModeReport(
         prompt_tokens=runs[0].prompt_tokens,
         rows=binding.rows,
@@ -161,14 +169,31 @@ def mode_report(
         host=_by_part(step.gaps for step in steps),
         outside_share=_share(parts[OUTSIDE].median, parts[TOTAL].median),
         tokens_per_second=pictures / code,
-        images_per_second=_images_per_second(measured, stages, code),
+        images_per_second=rate,
         memory=measured.memory,
         energy=energy,
-        joules_per_token=(None if energy.joules is None else energy.joules / (drawn * pictures)),
+        joules_per_token=gross.token,
         curve=_curve(runs),
         roofline=roofline(weights, binding, pictures, position, parts, bandwidth, cache_bytes),
         parallel=_passes(runs, gained) if measured.parallel else None,
+        gross=gross,
+        net=_joules(measured, energy.net_joules, *taken),
+        device=measured.device,
     )
+
+
+def _joules(
+    measured: Measured, joules: float | None, tokens: int, step: float, rate: float | None
+) -> Joules:
+    """Of ``joules`` in all requests: a whole picture's as measured; a step's and another picture's by
+    the mean power. ``step`` is in seconds, ``rate`` in pictures per second."""
+    if joules is None or not measured.energy.seconds:
+        return Joules(None, None, None)
+    watts = joules / measured.energy.seconds
+    image = None if rate is None else watts / rate
+    if measured.whole:
+        image = joules / (measured.pictures * len(measured.requests))
+    return Joules(joules / tokens, watts * step, image)
 
 
 def _passes(runs: Sequence[Timeline], gained: float) -> Passes:

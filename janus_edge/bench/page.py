@@ -147,6 +147,8 @@ def _about(report: Report) -> Iterator[Markup]:
         "requests": f"{options.repetitions} measured, {options.warm_up} before them not",
         "energy": "; ".join(dict.fromkeys(labels.energy(found) for found in report.modes.values())),
     }
+    if states := [s for s in map(labels.device, report.modes.values()) if s]:
+        about["device"] = "; ".join(dict.fromkeys(states))
     yield element("h2", "Machine and method")
     items = (joined(element("dt", key), element("dd", text)) for key, text in about.items())
     text = (

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from janus_edge.bench.bandwidth import Bandwidth
+from janus_edge.bench.device_state import DeviceState
 from janus_edge.bench.distribution import Distribution
-from janus_edge.bench.energy import Energy
+from janus_edge.bench.energy import Energy, Joules
 from janus_edge.bench.machine import Machine
 from janus_edge.bench.options import Options
 from janus_edge.bench.roofline import Roofline
@@ -19,7 +20,10 @@ from janus_edge.schema import from_dict, to_dict
 KIND = "janus-edge bench"
 
 #: Rises when a report written by this version cannot be read by an older one.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+#: Version 1 has no idle power, parts of the energy and state of the device.
+_READ = (1, SCHEMA_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,9 @@ class ModeReport:
     in which no graph runs. ``tokens_per_second`` counts the codes of all pictures, over the median
     step. ``images_per_second`` is computed from the medians of its stages unless ``whole``; None for
     answers. With ``parallel`` a step is a pass, and means take the place of medians in these two.
+    ``gross`` and ``net`` are the energy of a code, a step and a picture with and without what the
+    machine takes at rest; ``joules_per_token`` is ``gross``'s. A step's and, unless ``whole``, a
+    picture's are the mean power times their seconds. ``device`` is its state while measured.
     """
 
     prompt_tokens: int
@@ -104,6 +111,9 @@ class ModeReport:
     curve: tuple[CurvePoint, ...]
     roofline: Roofline
     parallel: Passes | None = None
+    gross: Joules | None = None
+    net: Joules | None = None
+    device: DeviceState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +172,9 @@ class Report:
                 "not a report of `janus-edge bench`; give a file that its --json wrote"
             )
         version = data.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version not in _READ:
             raise InputError(
-                f"has schema version {version!r}; this janus-edge reads {SCHEMA_VERSION}: measure "
+                f"has schema version {version!r}; this janus-edge reads {SCHEMA_VERSION} and before: measure "
                 "again with this version, or compare with the version that wrote it"
             )
         return from_dict(cls, data, error=lambda why: InputError(f"not a whole report: {why}"))

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from janus_edge.bench.comparison import Comparison, Ratio
+from janus_edge.bench.device_state import DeviceState
 from janus_edge.bench.distribution import Distribution
-from janus_edge.bench.labels import label, ordered, passes, point, work
+from janus_edge.bench.energy import Energy
+from janus_edge.bench.labels import joules, label, ordered, passes, point, work
 from janus_edge.bench.report import ModeReport, Passes, Report, Sweep
 from janus_edge.bench.roofline import Roofline
 from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
@@ -33,6 +35,10 @@ def report_tables(report: Report) -> Iterator[Table]:
         if found.parallel:
             yield passes_table(mode, found.parallel)
         yield limit_table(mode, found.roofline)
+        if found.energy.joules is not None:
+            yield energy_table(mode, found.energy)
+        if found.device and found.device.readings:
+            yield device_table(mode, found.device)
     for sweep in report.sweeps:
         yield sweep_table(sweep)
     yield main_table(report)
@@ -101,7 +107,9 @@ def main_table(report: Report) -> Table:
         ("limit of memory reached", *(share(m.roofline.limits[TOTAL].share) for m in modes)),
         ("peak memory of the process", *(_bytes(m.memory.process) for m in modes)),
         ("peak memory of the device", *(_bytes(m.memory.device) for m in modes)),
-        ("energy of a code or token", *(_joules(m) for m in modes)),
+        ("energy of a code or token", *(_joules(m, "token") for m in modes)),
+        ("energy of a step", *(_joules(m, "step") for m in modes)),
+        ("energy of an image", *(_joules(m, "image") for m in modes)),
     ]
     return Table(
         "", ("", *(f"{mode}>" for mode in report.modes)), tuple(r for r in rows if any(r[1:]))
@@ -123,8 +131,47 @@ def _bytes(nbytes: int | None) -> str:
     return "" if nbytes is None else size(nbytes)
 
 
-def _joules(found: ModeReport) -> str:
-    return "" if found.joules_per_token is None else f"{digits(found.joules_per_token * 1000)} mJ"
+def _joules(found: ModeReport, what: str) -> str:
+    """Joules in all, then those above the machine's at rest."""
+    gross = getattr(found.gross, what, None) if found.gross else None
+    if gross is None and what == "token":
+        gross = found.joules_per_token  # of a report of version 1
+    if gross is None:
+        return ""
+    net = getattr(found.net, what, None) if found.net else None
+    about = "~" if what == "image" and not found.whole else ""
+    above = "" if net is None else f", {about}{joules(net)} above idle"
+    return f"{about}{joules(gross)}{above}"
+
+
+def energy_table(mode: str, found: Energy) -> Table:
+    """Each sensor's energy and power; the total is of those that are not part of another."""
+    rows = [
+        (
+            part.name + ("" if part.counted else " (part of another)"),
+            "unknown" if part.joules is None else joules(part.joules),
+            _watts(None if part.joules is None else part.joules / found.seconds),
+            _watts(part.idle_watts),
+        )
+        for part in found.parts
+    ]
+    total = "" if found.joules is None else joules(found.joules)
+    rows.append(("total", total, _watts(found.watts), _watts(found.idle_watts)))
+    title = f"{mode}: energy of {seconds(found.seconds)}"
+    return Table(title, ("sensor", "energy>", "mean power>", "at rest>"), tuple(rows))
+
+
+def device_table(mode: str, found: DeviceState) -> Table:
+    """Clocks and temperatures while it was measured."""
+    rows = tuple(
+        (r.name, *(f"{digits(value)} {r.unit}" for value in (r.least, r.mean, r.most)))
+        for r in found.readings
+    )
+    return Table(f"{mode}: the device", ("reading", "least>", "mean>", "most>"), rows)
+
+
+def _watts(value: float | None) -> str:
+    return "" if value is None else f"{digits(value)} W"
 
 
 def sweep_table(found: Sweep) -> Table:

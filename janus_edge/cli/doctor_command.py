@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from janus_edge.cli.console import print_json, print_table
+from janus_edge.cli.console import print_json, print_table, size
+from janus_edge.compute_capability import built_by_rtx, target_instead
 from janus_edge.cuda_driver import first_gpu
-from janus_edge.errors import BackendError
+from janus_edge.errors import BackendError, InputError
 
 #: (package, what needs it, the extra that brings it)
 _PACKAGES = (
@@ -31,6 +32,7 @@ _PACKAGES = (
     ("huggingface_hub", "export, parity", "export"),
     ("tensorrt", "engines", "tensorrt"),
     ("tensorrt-rtx", "engines", "rtx"),
+    ("nvidia-ml-py", "energy and clocks of a GPU in bench", "nvml"),
 )
 
 
@@ -51,14 +53,26 @@ class Finding:
 
 @click.command(short_help="Say what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(as_json: bool) -> None:
+@click.option("--report", type=click.Path(), metavar="FILE", help="Write an archive to send with a report; FILE ends in .tar.gz.")  # fmt: skip
+@click.option("--engine", "engines", type=click.Path(), multiple=True, metavar="DIR", help="Add the manifest of an engine or bundle to it.")  # fmt: skip
+@click.option("--result", "results", type=click.Path(), multiple=True, metavar="FILE", help="Add the JSON of bench or gpu-check to it.")  # fmt: skip
+def doctor(
+    as_json: bool, report: str | None, engines: tuple[str, ...], results: tuple[str, ...]
+) -> None:
     """Look at this machine and this installation, and say what is missing or wrong.
 
-    Exits with 1 when there is a problem.
+    Exits with 1 when there is a problem. The archive of --report holds no names of people, hosts and
+    folders, no tokens, no prompts, and of the environment only variables that change what runs.
 
+    \b
     Example:  janus-edge doctor
+    Example:  janus-edge doctor --report report.tar.gz --engine janus-1b-trt --result bench.json
     """
+    if (engines or results) and not report:
+        raise InputError("--engine and --result are for an archive: give --report FILE.tar.gz")
     findings = [_python(), *_packages(), *_onnxruntime(), _processor(), _gpu()]
+    if report:
+        _write_report(report, findings, engines, results)
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
@@ -68,6 +82,22 @@ def doctor(as_json: bool) -> None:
                 click.echo(f"{finding.what}: {finding.fix}")
     if any(f.state == "problem" for f in findings):
         raise click.exceptions.Exit(1)
+
+
+def _write_report(
+    name: str, findings: list[Finding], engines: tuple[str, ...], results: tuple[str, ...]
+) -> None:
+    """Write the archive and say on standard error what is in it."""
+    from janus_edge.bench.snapshot import snapshot
+    from janus_edge.cli.redaction import Redactor
+    from janus_edge.cli.report_archive import check_target, write_report
+
+    path = check_target(name)
+    found = [asdict(finding) for finding in findings]
+    inside = write_report(path, found, snapshot(), engines, results, Redactor.of_this_machine())
+    for entry, nbytes in inside:
+        click.echo(f"{size(nbytes):>10}  {entry}", err=True)
+    click.echo(f"{path}: look through it before you send it:  tar -xzOf {path} | less", err=True)
 
 
 def _python() -> Finding:
@@ -141,6 +171,9 @@ def _gpu() -> Finding:
     except BackendError as missing:
         return Finding("NVIDIA GPU", "absent", str(missing))
     detail = f"{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA {gpu.cuda}"
+    if not built_by_rtx(gpu.compute_capability):
+        instead = target_instead(gpu.compute_capability)
+        detail += f"; TensorRT-RTX does not build for it: use --target {instead}"
     return Finding("NVIDIA GPU", "ok", detail)
 
 

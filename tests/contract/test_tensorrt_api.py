@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import janus_edge
+from janus_edge.compute_capability import RTX_CAPABILITIES, built_by_rtx
 from janus_edge.engines.tensorrt.api import Features, features
 
 FOLDER = Path(janus_edge.__file__).parent / "engines" / "tensorrt"
@@ -195,3 +196,11 @@ def test_the_table_is_of_the_bindings() -> None:
                 *dir(known),
                 *getattr(known, "Severity", SimpleNamespace()).__dict__,
             }
+
+
+def test_what_tensorrt_rtx_builds_for() -> None:
+    """The runtime's advice for GPUs that TensorRT-RTX does not know rests on the same list."""
+    found = FEATURES["rtx-1.7"].capabilities
+    assert set(RTX_CAPABILITIES) == set(found)
+    assert not built_by_rtx("9.0")
+    assert not built_by_rtx("8.7")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from janus_edge.cuda_driver import Gpu, first_gpu, why_no_gpu
+from janus_edge.cuda_driver import Gpu, first_gpu, first_gpu_bus_id, why_no_gpu
 from janus_edge.errors import BackendError
+from tests.unit.runtime.cuda.fake_driver import FakeDriver
 
 
 def driver(*, init: int = 0, count: int = 1, **results: int) -> SimpleNamespace:
@@ -84,3 +85,12 @@ def test_a_driver_that_fails(monkeypatch: pytest.MonkeyPatch, function: str) -> 
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: driver(**{function: 999}))
     with pytest.raises(BackendError, match="error 999: the driver failed; check `nvidia-smi`"):
         first_gpu()
+
+
+def test_bus_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first GPU's PCI address, by which other libraries find it; without one the reason."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeDriver())
+    assert first_gpu_bus_id() == "0000:01:00.0"
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeDriver(count=0))
+    with pytest.raises(BackendError, match="the driver sees no GPU"):
+        first_gpu_bus_id()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from janus_edge.compute_capability import gpus, target_instead
 from janus_edge.cuda_driver import first_gpu
 from janus_edge.engines.tensorrt.api import TensorRT
 from janus_edge.engines.tensorrt.messages import Messages
@@ -20,22 +21,39 @@ _USUAL = frozenset({"8.0", "8.6", "8.9", "12.0"})
 def known_capabilities(tensorrt: TensorRT, asked: Sequence[str]) -> tuple[str, ...]:
     """The compute capabilities ('8.9') to build for, in order: those asked for, or the usual ones.
 
-    The usual ones are TensorRT-RTX 1.7's own choice. One that it does not name can be that of this
-    machine's GPU. Empty where TensorRT builds for this machine's GPU only. Raises InputError for one
-    that it cannot build for.
+    The usual ones are TensorRT-RTX 1.7's own choice. Empty where TensorRT builds for this machine's
+    GPU only. Raises InputError, which names the target to use, for one that it does not build for, and
+    where none was asked for and this machine's GPU is such a one.
     """
     known = tensorrt.features.capabilities
     if asked and not known:
         raise InputError(
             f"{tensorrt} builds for this machine's GPU only: leave out the compute capability"
         )
+    listed = ", ".join(sorted(known, key=_number))
     for capability in asked:
-        if capability not in known and not _current(tensorrt, capability):
+        if capability not in known:
             raise InputError(
-                f"{tensorrt} cannot build for compute capability {capability!r}: "
-                f"choose from {', '.join(sorted(known, key=_number))}"
+                f"{tensorrt} cannot build for compute capability {gpus(capability)}: choose from {listed}, "
+                f"or build on that GPU with --target {target_instead(capability)}"
             )
+    if known and not asked:
+        _check_this_gpu(tensorrt, listed)
     return tuple(sorted(set(asked) or _USUAL.intersection(known), key=_number))
+
+
+def _check_this_gpu(tensorrt: TensorRT, listed: str) -> None:
+    """An engine that this machine's GPU cannot run must be asked for; raises InputError."""
+    try:
+        found = first_gpu()
+    except BackendError:
+        return  # built ahead of time for other machines
+    if found.compute_capability not in tensorrt.features.capabilities:
+        raise InputError(
+            f"{tensorrt} cannot build for this machine's {found.name}, compute capability "
+            f"{found.compute_capability}: use --target {target_instead(found.compute_capability)}, or "
+            f"name other GPUs with --compute-capability ({listed})"
+        )
 
 
 def choose_capabilities(
@@ -47,21 +65,8 @@ def choose_capabilities(
         return
     options.num_compute_capabilities = len(chosen)
     for index, capability in enumerate(chosen):
-        if capability in tensorrt.features.capabilities:
-            member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
-        else:
-            member = trt.ComputeCapability.CURRENT
+        member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}")
         options.set_compute_capability(member, index)
-
-
-def _current(tensorrt: TensorRT, capability: str) -> bool:
-    """Whether it is this machine's, and TensorRT can be told to build for that (not tried yet)."""
-    if not tensorrt.features.current_capability:
-        return False
-    try:
-        return first_gpu().compute_capability == capability
-    except BackendError:
-        return False
 
 
 def _number(capability: str) -> tuple[int, ...]:

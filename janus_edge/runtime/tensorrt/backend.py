@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from janus_edge.compute_capability import built_by_rtx, target_instead
 from janus_edge.config import JanusConfig
-from janus_edge.engine import Engine
+from janus_edge.engine import AHEAD_OF_TIME, Engine
 from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.cuda.bandwidth import copy_bandwidth
@@ -135,10 +136,14 @@ class TensorRTBackend:
         built = self._engine.manifest.compute_capability
         found = device.compute_capability
         if built is not None and found not in built.replace(",", " ").split():
+            advice = f"build it again with  {self._engine.rebuild_command_for(found)}"
+            if self._engine.manifest.target in AHEAD_OF_TIME and not built_by_rtx(found):
+                instead = target_instead(found)
+                command = self._engine.rebuild_command_for(None, instead.split()[0])
+                advice = f"TensorRT-RTX builds for no such GPU; build for {instead} with  {command}"
             raise EngineError(
                 f"{self._engine.path}: was built for compute capability {built} and this machine's "
-                f"{device.name} has {found}; build it again with  "
-                f"{self._engine.rebuild_command_for(found)}"
+                f"{device.name} has {found}; {advice}"
             )
         # TensorRT's plans, whose builder measured kernels, name it; TensorRT-RTX' are for any
         gpu = self._engine.manifest.tools.get("gpu", device.name)

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from janus_edge.bench.bandwidth import Bandwidth
+from janus_edge.bench.device_state import DeviceState, Reading
 from janus_edge.bench.distribution import Distribution
-from janus_edge.bench.energy import Energy
+from janus_edge.bench.energy import Energy, Joules, Part
 from janus_edge.bench.machine import Machine
 from janus_edge.bench.options import Options
 from janus_edge.bench.report import (
@@ -72,8 +73,18 @@ def mode(factor: float = 1.0, **changes: Any) -> ModeReport:
         tokens_per_second=1000 / factor,
         images_per_second=1.5 / factor,
         memory=Memory(1 << 30, False, None),
-        energy=Energy(12.0, 4.0, "RAPL (package-0)"),
+        energy=Energy(
+            12.0, 4.0, "RAPL (package-0)", 1.0, 8.0,
+            (Part("package-0", 12.0, True, 1.0), Part("dram", None, False, None, "lost after 1.0 s (gone)")),
+            ("the GPU",),
+        ),
         joules_per_token=0.0375,
+        gross=Joules(0.0375, 0.003, 2.0),
+        net=Joules(0.025, 0.002, 1.3333),
+        device=DeviceState(
+            "25W (1)", False, (Reading("GPU clock", "MHz", 306.0, 900.0, 1020.0),), ("power cap",),
+            ("EMC clock: /sys/kernel/debug may be read by root only",),
+        ),
         curve=(CurvePoint(20, 0.9e-3), CurvePoint(30, 1.1e-3)),
         roofline=Roofline(
             50,

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from janus_edge.bench import Options, Report, measure
+from janus_edge.bench.device_state import DeviceState
+from janus_edge.bench.instruments import Instruments
 from janus_edge.bench.page import page
+from janus_edge.bench.sampler import Gauge, PowerSensor
 from janus_edge.bundle import Bundle
 from janus_edge.errors import BundleError, CapacityError, InputError
 
@@ -84,6 +87,40 @@ def test_several_codes_a_pass(tiny_bundle: Path) -> None:
     assert (found.whole, found.steps) == (True, codes)
     assert found.step["step"].minimum < told.codes_per_pass / found.tokens_per_second
     assert found.images_per_second == 1 / found.stages["request"].median
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+def test_energy(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, steps: int | None) -> None:
+    """At 10 W in all and 4 W at rest: codes, steps and pictures cost their time; net is 6 W's."""
+    power = iter([4.0, 4.0])
+    sensor = PowerSensor("INA sensors", "VDD_IN", lambda: next(power, 10.0))
+    gauge, closed = Gauge("GPU clock", "MHz", lambda: 1020.0), list[bool]()
+    instruments = Instruments(
+        [sensor], (), [gauge], DeviceState("25W (1)", True), None, lambda: closed.append(True)
+    )
+    monkeypatch.setattr("janus_edge.bench.benchmark.find_instruments", lambda **_: instruments)
+    monkeypatch.setattr("janus_edge.bench.instruments.time.sleep", lambda _seconds: None)
+    asked = Options(modes=("image",), steps=steps, repetitions=2, warm_up=0, pictures=2)
+    report = measure(tiny_bundle, asked)
+    found = report.modes["image"]
+    energy, gross, net = found.energy, found.gross, found.net
+    assert gross is not None
+    assert net is not None
+    assert (energy.idle_watts, energy.watts) == (pytest.approx(4.0), pytest.approx(10.0))
+    assert gross.token == found.joules_per_token
+    assert gross.token == pytest.approx(10 * energy.seconds / (2 * 2 * found.steps))
+    assert gross.step == pytest.approx(10 * found.step["step"].median)
+    assert found.images_per_second is not None
+    whole = 10 * energy.seconds / (2 * 2)
+    assert gross.image == pytest.approx(whole if found.whole else 10 / found.images_per_second)
+    assert net.image == pytest.approx(0.6 * gross.image)
+    assert found.device is not None
+    assert (found.device.power_mode, found.device.readings[0].mean) == ("25W (1)", 1020.0)
+    assert closed == [True]
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
+    shown = page(report)
+    for words in ("VDD_IN", "at rest", "GPU clock", "power mode 25W (1)", "energy of an image"):
+        assert words in shown
 
 
 @pytest.mark.parametrize(

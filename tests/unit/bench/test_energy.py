@@ -1,94 +1,158 @@
-"""Meters of energy, on a system of files."""
+"""Energy from sensors: integrals, counters that wrap, sensors that fail, power at rest."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from janus_edge.bench.energy import EnergyMeter
-from tests.unit.bench.reports import ticking
+from janus_edge.bench.energy import Energy, EnergyMeter
+from janus_edge.bench.sampler import EnergyCounter, PowerSensor
 
-RAPL = "sys/class/powercap/intel-rapl:0"
-
-
-def write(root: Path, name: str, /, **files: object) -> Path:
-    folder = root / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, value in files.items():
-        (folder / file).write_text(f"{value}\n")
-    return folder
+#: Nothing samples between the two ends of a block.
+NEVER = 1e6
 
 
-def rapl(root: Path, name: str, what: str, microjoules: int) -> Path:
-    return write(root, name, name=what, energy_uj=microjoules, max_energy_range_uj=1_000_000)
+def clock(*times: float) -> Callable[[], float]:
+    """Returns each time in turn, then the last one."""
+    rest = iter(times)
+    last = times[-1]
+    return lambda: next(rest, last)
 
 
-def test_counters(tmp_path: Path) -> None:
-    """Packages are summed, their parts are contained in them, and a counter may begin anew."""
-    first = rapl(tmp_path, RAPL, "package-0", 900_000)
-    second = rapl(tmp_path, "sys/class/powercap/intel-rapl:1", "package-1", 100)
-    part = rapl(tmp_path, "sys/class/powercap/intel-rapl:0:0", "core", 0)
-    with EnergyMeter(tmp_path, ticking(3)) as meter:
-        (first / "energy_uj").write_text("400000")
-        (second / "energy_uj").write_text("250100")
-        (part / "energy_uj").write_text("999999")
-    assert meter.energy.joules == pytest.approx(0.5 + 0.25)
-    assert meter.energy.source == "RAPL (package-0, package-1)"
-    assert meter.energy.seconds == 3
+def values(*given: float | Exception) -> Callable[[], float]:
+    """Returns or raises each value in turn."""
+    rest: Iterator[float | Exception] = iter(given)
+
+    def read() -> float:
+        value = next(rest)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return read
 
 
-def test_the_board_contains_its_packages(tmp_path: Path) -> None:
-    rapl(tmp_path, RAPL, "package-0", 0)
-    board = rapl(tmp_path, "sys/class/powercap/intel-rapl:1", "psys", 0)
-    with EnergyMeter(tmp_path) as meter:
-        (board / "energy_uj").write_text("700000")
-    assert (meter.energy.joules, meter.energy.source) == (0.7, "RAPL (psys)")
+def measure(
+    *sensors: PowerSensor | EnergyCounter, seconds: float = 2.0, samples: int = 2
+) -> Energy:
+    """A block of so many samples, evenly in ``seconds``."""
+    meter = EnergyMeter(sensors, ("the reason",), lambda: now, NEVER)
+    now = 0.0
+    with meter:
+        for number in range(1, samples - 1):
+            now = seconds * number / (samples - 1)
+            meter._sample()
+        now = seconds
+    return meter.energy
 
 
-def test_power_sensors(tmp_path: Path) -> None:
-    """Constant power over time is their product, whatever the moments of reading."""
-    write(tmp_path, "sys/class/hwmon/hwmon0", name="coretemp", power1_input=9)
-    write(
-        tmp_path, "sys/class/hwmon/hwmon1", name="ina226", power1_input=5_000_000, power1_label="5V"
+def test_trapezoids() -> None:
+    """Power that rises from 1 W to 3 W, then falls to 2 W: its mean in each second."""
+    found = measure(PowerSensor("INA sensors", "VDD_IN", values(1.0, 3.0, 2.0)), samples=3)
+    assert found.joules == pytest.approx((1 + 3) / 2 + (3 + 2) / 2)
+    assert (found.seconds, found.source) == (2.0, "INA sensors (VDD_IN)")
+
+
+def test_a_part_is_not_counted_twice() -> None:
+    """A rail inside another is reported, and is not in the total."""
+    found = measure(
+        PowerSensor("INA sensors", "VDD_IN", values(10.0, 10.0)),
+        PowerSensor("INA sensors", "VDD_SOC", values(2.0, 2.0), counted=False),
     )
-    with EnergyMeter(tmp_path, ticking(1)) as meter:
-        pass
-    joules = meter.energy.joules
-    assert joules is not None
-    assert joules > 0
-    assert joules % 5 == 0
-    assert joules / 5 < meter.energy.seconds
-    assert meter.energy.source == "INA sensors (5V)"
+    assert found.joules == pytest.approx(20.0)
+    assert [(p.name, p.joules, p.counted) for p in found.parts] == [
+        ("VDD_IN", 20.0, True),
+        ("VDD_SOC", 4.0, False),
+    ]
+    assert found.source == "INA sensors (VDD_IN)"
 
 
-def test_voltage_and_current(tmp_path: Path) -> None:
-    """A Jetson's rails: 5 V times 2 A; the module's input contains the others."""
-    folder = "sys/class/hwmon/hwmon0"
-    write(tmp_path, folder, name="ina3221", in1_label="VDD_IN", in1_input=5000, curr1_input=2000)
-    write(tmp_path, folder, in2_label="VDD_SOC", in2_input=1000, curr2_input=1000)
-    with EnergyMeter(tmp_path, ticking(1)) as meter:
-        pass
-    assert meter.energy.source == "INA sensors (VDD_IN)"
+def test_counters_wrap() -> None:
+    """A counter starts at zero again after its largest value, also more than once in a block."""
+    counter = EnergyCounter("RAPL", "package-0", values(0.9, 0.4, 0.9, 0.2), wraps_after=1.0)
+    assert measure(counter, samples=4).joules == pytest.approx(0.5 + 0.5 + 0.3)
+
+
+def test_a_counter_that_was_reset() -> None:
+    """A driver that was loaded again: what was used is unknown, not negative."""
+    found = measure(EnergyCounter("NVML", "GPU", values(9.0, 1.0)))
+    assert found.joules is None
+    assert "GPU was lost after 2.0 s (the counter went back)" in found.source
+
+
+def test_sources_add_up() -> None:
+    """The processor's and the GPU's are different watts; the source names both."""
+    found = measure(
+        EnergyCounter("RAPL", "package-0", values(1.0, 5.0), 100.0),
+        PowerSensor("NVML", "A10", values(50.0, 50.0)),
+    )
+    assert found.joules == pytest.approx(104.0)
+    assert found.source == "RAPL (package-0) and NVML (A10)"
+    assert found.watts == pytest.approx(52.0)
+
+
+def test_a_sensor_that_vanishes() -> None:
+    """The total is unknown and says since when; other parts keep their energy."""
+    gone = OSError(19, "No such device")
+    found = measure(
+        PowerSensor("INA sensors", "VDD_GPU", values(5.0, gone, gone)),
+        PowerSensor("INA sensors", "VDD_CPU", values(1.0, 1.0, 1.0)),
+        samples=3,
+    )
+    assert (found.joules, found.net_joules, found.watts) == (None, None, None)
+    assert found.source == "VDD_GPU was lost after 1.0 s (No such device)"
+    assert [part.joules for part in found.parts] == [None, pytest.approx(2.0)]
+
+
+def test_a_reading_that_fails_once() -> None:
+    """Its neighbours bridge it, and it is said."""
+    busy = OSError(11, "Resource temporarily unavailable")
+    found = measure(PowerSensor("INA sensors", "VIN", values(2.0, busy, 4.0)), samples=3)
+    assert found.joules == pytest.approx(2 * (2 + 4) / 2)
+    assert found.parts[0].note == "1 readings failed"
+
+
+def test_none() -> None:
+    """Without sensors the energy is unknown, with the reason, and the seconds are measured."""
+    found = measure()
+    assert found == Energy(None, 2.0, "the reason")
+
+
+def test_what_is_left_out_is_said() -> None:
+    """A total that lacks the processor names the reason."""
+    assert measure(PowerSensor("NVML", "A10", values(1.0, 1.0))).missing == ("the reason",)
+
+
+def test_above_idle() -> None:
+    """Net is what remains of the power at rest over the same seconds; parts have theirs."""
+    rails = [
+        PowerSensor("INA", n, lambda w=w: w, c)
+        for n, w, c in (("IN", 9.0, True), ("SOC", 2.0, False))
+    ]  # type: ignore[misc]
+    idle = measure(
+        *(PowerSensor("INA", r.name, lambda r=r: r.watts() / 3, r.counted) for r in rails),
+        seconds=4.0,
+    )  # type: ignore[misc]
+    found = measure(*rails).above(idle)
+    assert (found.joules, found.idle_watts) == (pytest.approx(18.0), pytest.approx(3.0))
+    assert found.net_joules == pytest.approx(18.0 - 3.0 * 2.0)
+    assert [part.idle_watts for part in found.parts] == [pytest.approx(3.0), pytest.approx(2 / 3)]
+    unknown = Energy(None, 1.0, "why")
+    assert measure(*rails).above(unknown).net_joules is None
+    assert unknown.above(idle) == unknown
+
+
+def test_the_thread_samples() -> None:
+    """In a block that lasts, sensors are read between its ends."""
+    seen = 0
+
+    def read() -> float:
+        nonlocal seen
+        seen += 1
+        return 1.0
+
+    with EnergyMeter([PowerSensor("INA", "IN", read)], interval=1e-4) as meter:
+        while seen < 5:
+            pass
     assert meter.energy.joules is not None
-    assert meter.energy.joules > 0
-    assert meter.energy.joules % 10 == 0
-
-
-def test_none(tmp_path: Path) -> None:
-    """What was looked for is told, and how long it took all the same."""
-    with EnergyMeter(tmp_path, ticking(2)) as meter:
-        pass
-    assert meter.energy.joules is None
-    assert meter.energy.seconds == 2
-    assert "no RAPL counter" in meter.energy.source
-    assert "no INA sensor" in meter.energy.source
-
-
-def test_counters_that_may_not_be_read(tmp_path: Path) -> None:
-    """As without rights: the file is there, and reading it fails."""
-    (tmp_path / RAPL / "energy_uj").mkdir(parents=True)
-    with EnergyMeter(tmp_path) as meter:
-        pass
-    assert meter.energy.joules is None
-    assert "read by root only" in meter.energy.source

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from janus_edge.bench import Report
+from janus_edge.bench.energy import Energy
+from janus_edge.bench.labels import notes
+from janus_edge.bench.tables import main_table, report_tables
 from janus_edge.errors import InputError
 from tests.unit.bench.reports import PASSES, mode, report
 
@@ -29,6 +32,43 @@ def test_reports_of_the_time_before_several_codes_a_pass() -> None:
     assert Report.from_json(old) == report()
 
 
+def test_reports_of_version_1() -> None:
+    """Without idle power and state of the device they are read, and shown as far as they go."""
+    data: dict[str, Any] = {**report().to_json(), "schema_version": 1}
+    mode = data["modes"]["image"]
+    for name in ("gross", "net", "device"):
+        del mode[name]
+    mode["energy"] = {"joules": 12.0, "seconds": 4.0, "source": "RAPL (package-0)"}
+    found = Report.from_json(data)
+    assert found.modes["image"].energy.net_joules is None
+    rows = {row[0]: row[1] for row in main_table(found).rows}
+    assert rows["energy of a code or token"] == "37.5 mJ"
+    assert "energy of a step" not in rows
+
+
+def test_energy_in_words() -> None:
+    """Gross and net, what is missing, which sensor was lost, and why clocks were lowered."""
+    rows = {row[0]: row[1] for row in main_table(report()).rows}
+    assert rows["energy of a code or token"] == "37.5 mJ, 25.0 mJ above idle"
+    assert rows["energy of a step"] == "3.00 mJ, 2.00 mJ above idle"
+    assert rows["energy of an image"] == "~2.00 J, ~1.33 J above idle"
+    said = "\n".join(notes(report()))
+    assert "3.00 W by RAPL (package-0); 1.00 W of it at rest" in said
+    assert "dram: lost after 1.0 s (gone); not in it: the GPU" in said
+    assert "power mode 25W (1); clocks not held" in said
+    assert "lowered by: power cap; not read: EMC clock" in said
+    assert "too short" not in said
+    short = mode(energy=Energy(0.4, 0.5, "INA sensors (VDD_IN)"))
+    assert "in 500 ms, too short to be exact" in "\n".join(notes(report(modes={"image": short})))
+    tables = {table.title: table.rows for table in report_tables(report())}
+    assert tables["image: energy of 4.00 s"] == (
+        ("package-0", "12.0 J", "3.00 W", "1.00 W"),
+        ("dram (part of another)", "unknown", "", ""),
+        ("total", "12.0 J", "3.00 W", "1.00 W"),
+    )
+    assert tables["image: the device"] == (("GPU clock", "306 MHz", "900 MHz", "1020 MHz"),)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -36,7 +76,10 @@ def test_reports_of_the_time_before_several_codes_a_pass() -> None:
         ("[" * 100_000, "not JSON"),
         ("[]", "not a report of `janus-edge bench`"),
         ('{"kind": "engine"}', "not a report of `janus-edge bench`"),
-        ('{"kind": "janus-edge bench", "schema_version": 2}', "schema version 2; .* reads 1"),
+        (
+            '{"kind": "janus-edge bench", "schema_version": 3}',
+            "schema version 3; .* reads 2 and before",
+        ),
         ('{"kind": "janus-edge bench", "schema_version": 1}', "missing key 'date'"),
     ],
 )

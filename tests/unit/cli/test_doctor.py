@@ -56,6 +56,19 @@ def test_gpu(janus_edge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the driver sees no GPU; check `nvidia-smi`" in found["detail"]
 
 
+@pytest.mark.parametrize(
+    ("capability", "target"), [((9, 0), "tensorrt"), ((8, 7), "tensorrt-10.3 (JetPack 6)")]
+)
+def test_a_gpu_that_tensorrt_rtx_does_not_know(
+    janus_edge: Run, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], target: str
+) -> None:
+    """The target to build for is said before anything is built."""
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: FakeDriver(capability=capability))
+    found = findings(janus_edge("doctor", "--json"))["NVIDIA GPU"]
+    assert found["state"] == "ok"
+    assert f"TensorRT-RTX does not build for it: use --target {target}" in found["detail"]
+
+
 def test_both_onnxruntimes(janus_edge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxruntime and onnxruntime-gpu share a folder: a problem, with the command that mends it."""
     pretend(monkeypatch, onnxruntime="1.31.1", onnxruntime_gpu="1.31.1")

@@ -295,7 +295,9 @@ def test_rtx_capabilities(tiny_bundle: Path, tmp_path: Path) -> None:
     config = Bundle.open(tiny_bundle).manifest.config
     options = TargetOptions(capabilities=("12.0", "8.6", "12.0"))
     assert target("tensorrt-rtx", config, options).compute_capability == "8.6, 12.0"
-    with pytest.raises(InputError, match="capability '8.7': choose from 7.5, 8.0, .*, 12.1"):
+    with pytest.raises(
+        InputError, match="Jetson Orin.: choose from 7.5, 8.0, .*, 12.1, or .*tensorrt-10"
+    ):
         build(tiny_bundle, tmp_path / "e", "tensorrt-rtx", capabilities=("8.7",))
     assert [*tmp_path.iterdir()] == []
 

@@ -163,37 +163,43 @@ def test_usual_capabilities(head: Path) -> None:
     assert tensorrt.module.made[0].capabilities == {0: "SM80", 1: "SM120"}
 
 
-def test_the_capability_of_this_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that TensorRT-RTX does not name is built for where its GPU is, beside others or alone."""
-    gpu = Gpu("H100", "9.0", "13.0")
-    monkeypatch.setattr(options_module, "first_gpu", lambda: gpu)
-    tensorrt = fake_tensorrt(capabilities=("SM80",))
-    build(head, tensorrt, capabilities=("9.0", "8.0"))
-    assert tensorrt.module.made[0].capabilities == {0: "SM80", 1: "CURRENT"}
-    with pytest.raises(InputError, match="cannot build for compute capability '9.5': choose from"):
-        build(head, tensorrt, capabilities=("9.5",))
-    del tensorrt.module.ComputeCapability.CURRENT
-    older = TensorRT("TensorRT-RTX", "1.0", tensorrt.module, features(tensorrt.module))
-    with pytest.raises(InputError, match="cannot build for compute capability '9.0'"):
-        build(head, older, capabilities=("9.0",))
-
-
 @pytest.mark.parametrize(
-    ("known", "asked", "message"),
+    ("capability", "target"),
     [
-        ((), "8.7", "builds for this machine's GPU only"),
-        (
-            ("SM80", "SM89"),
-            "8.7",
-            "cannot build for compute capability '8.7': choose from 8.0, 8.9",
-        ),
+        ("8.7", r"tensorrt-10.3 \(JetPack 6\) or tensorrt \(JetPack 7.2\)"),
+        ("9.0", "tensorrt$"),
+        ("11.0", r"tensorrt-10.3 \(JetPack 7.0, 7.1\) or tensorrt \(JetPack 7.2\)"),
+        ("99.9", "tensorrt$"),
     ],
 )
-def test_capability_that_is_not_to_be_had(
-    head: Path, known: tuple[str, ...], asked: str, message: str
-) -> None:
+def test_a_gpu_that_rtx_does_not_name(head: Path, capability: str, target: str) -> None:
+    """Refused before any work, also where `ComputeCapability.CURRENT` exists: use TensorRT's target."""
+    tensorrt = fake_tensorrt(capabilities=("SM80", "SM89"))
+    message = (
+        f"build for compute capability {capability}.*choose from 8.0, 8.9, .*--target {target}"
+    )
     with pytest.raises(InputError, match=message):
-        build(head, fake_tensorrt(capabilities=known), capabilities=(asked,))
+        build(head, tensorrt, capabilities=("8.9", capability))
+
+
+def test_this_machines_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a choice, an engine that could not run here is refused; with one it is built."""
+    monkeypatch.setattr(options_module, "first_gpu", lambda: Gpu("NVIDIA H200", "9.0", "13.0"))
+    tensorrt = fake_tensorrt(capabilities=("SM80", "SM120"))
+    message = "this machine's NVIDIA H200, .* 9.0: use --target tensorrt, or .*8.0, 12.0"
+    with pytest.raises(InputError, match=message):
+        build(head, tensorrt)
+    build(head, tensorrt, capabilities=("8.0",))
+    assert tensorrt.module.made[-1].capabilities == {0: "SM80"}
+    monkeypatch.setattr(options_module, "first_gpu", lambda: Gpu("NVIDIA A100", "8.0", "13.0"))
+    build(head, tensorrt)
+    assert tensorrt.module.made[-1].capabilities == {0: "SM80", 1: "SM120"}
+
+
+def test_capability_that_is_not_to_be_had(head: Path) -> None:
+    """TensorRT itself has no choice."""
+    with pytest.raises(InputError, match="builds for this machine's GPU only"):
+        build(head, fake_tensorrt(capabilities=()), capabilities=("8.7",))
 
 
 def test_no_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,9 @@ class FakeDriver:
 
     def __getattr__(self, name: str) -> Function:
         # what `cuda_driver` calls besides
-        known = name in FUNCTIONS or name in ("cuDeviceGetCount", "cuDriverGetVersion")
+        known = name in FUNCTIONS or name in (
+            "cuDeviceGetCount", "cuDriverGetVersion", "cuDeviceGetPCIBusId",
+        )  # fmt: skip
         if name.startswith("_") or not known or name in self._lacking:
             raise AttributeError(name)
         return self._functions.setdefault(name, Function(self, name))
@@ -182,6 +184,10 @@ class FakeDriver:
 
     def _cuInit(self, flags: int) -> int:
         return 0 if self._count else 100
+
+    def _cuDeviceGetPCIBusId(self, address: Any, size: int, device: int) -> int:
+        address.value = b"0000:01:00.0"[: size - 1]
+        return 0
 
     def _cuDriverGetVersion(self, out: Any) -> None:
         out.value = 13000

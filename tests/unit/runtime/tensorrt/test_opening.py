@@ -92,6 +92,33 @@ def test_engines_for_other_machines(
     assert machine.driver.live() == {}
 
 
+@pytest.mark.parametrize(
+    ("capability", "advice"),
+    [
+        ((9, 0), "build for tensorrt with .* --target tensorrt --profile"),
+        ((8, 7), r"build for tensorrt-10.3 \(JetPack 6\) or .* --target tensorrt-10.3 --profile"),
+    ],
+)
+def test_rtx_engines_on_gpus_that_rtx_does_not_know(
+    engine: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], advice: str
+) -> None:
+    """Building it again for TensorRT-RTX would not help: the command names a target that does."""
+    machine = install(monkeypatch, FakeDriver(capability=capability))
+    change = {
+        "compute_capability": "8.0, 8.6, 8.9, 12.0",
+        "target": "tensorrt-rtx",
+        "tools": {"tensorrt-rtx": "1.7.1.116"},
+    }
+    edit_manifest(engine, lambda data: data.update(change))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_module(machine.driver, version="rtx-1.7"))
+    with pytest.raises(
+        EngineError, match=f"TensorRT-RTX builds for no such GPU; {advice}"
+    ) as error:
+        Janus.load(engine)
+    assert "compute-capability" not in str(error.value)
+    assert machine.driver.live() == {}
+
+
 @pytest.mark.parametrize("capability", [None, "8.9", "8.0,8.9", "8.6 8.9 12.0"])
 def test_engines_for_this_machine(engine: Path, machine: Machine, capability: str | None) -> None:
     """Its own compute capability, alone or among others, or none that was told."""

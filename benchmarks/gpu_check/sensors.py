@@ -1,6 +1,7 @@
 """What the GPU reports of itself while something runs: power, clocks, temperature.
 
-`nvidia-smi` is asked once a second in a thread; a Jetson has none, whose rails the energy meter reads.
+`nvidia-smi` is asked once a second in a thread: it comes with every driver, where nvidia-ml-py, through
+which `janus_edge.bench.instruments` reads more, may not be installed. A Jetson's has no such figures.
 """
 
 from __future__ import annotations

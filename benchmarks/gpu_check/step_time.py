@@ -23,7 +23,7 @@ from benchmarks.gpu_check.sensors import Sensors
 from benchmarks.gpu_check.steps import PROMPTS, request
 from janus_edge.bench.bandwidth import Bandwidth, MeasuresBandwidth, measure_bandwidth
 from janus_edge.bench.distribution import Distribution
-from janus_edge.bench.energy import EnergyMeter
+from janus_edge.bench.instruments import find_instruments
 from janus_edge.bench.recorder import Binding
 from janus_edge.bench.roofline import roofline, step_weights
 from janus_edge.bench.timeline import TOTAL
@@ -69,16 +69,23 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of one engine."""
     found: dict[str, Any] = {}
+    instruments, gpu = find_instruments(gpu=True), _gpu()
     for name, captured in (("captured", True), ("uncaptured", False)):
         with Janus(engine, open_backend(engine, cuda_graph=captured)) as janus:
-            with EnergyMeter() as meter, Sensors(_gpu()) as sensors:
+            with (
+                instruments.meter() as meter,
+                instruments.watch() as watch,
+                Sensors(gpu) as sensors,
+            ):
                 steps, first = step_times(janus, codes, seconds, clock)
             times = Distribution.of(steps)
             found[name] = {"step_s": times.median, "step_p90_s": times.p90, "first_code_s": first,
                            "timed": times.count}  # fmt: skip
             if captured:
                 found |= _limit(janus, bundle, times)
-                found["sensors"], found["energy"] = sensors.figures, asdict(meter.energy)
+                found |= {"sensors": sensors.figures, "energy": asdict(meter.energy),
+                          "device_state": asdict(watch.state)}  # fmt: skip
+    instruments.close()
     found["captured_speedup"] = found["uncaptured"]["step_s"] / found["captured"]["step_s"]
     return found
 

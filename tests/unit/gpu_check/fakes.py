@@ -39,7 +39,7 @@ STEP = {
     "device_bytes": 5 << 20, "position": 99, "bytes_per_step": 7_000_000,
     "weight_bytes_per_step": {"float16": 6_000_000}, "cache_bytes_per_step": 1_000_000,
     "copy_bytes_per_second": 1e12, "limit_s": 7e-6, "share_of_limit": 0.0035,
-    "sensors": {"watts": 300.0}, "energy": {"joules": None, "seconds": 1.0, "source": "none"},
+    "sensors": {"watts": 300.0}, "device_state": {"power_mode": None}, "energy": {"joules": None, "seconds": 1.0, "source": "none"},
 }  # fmt: skip
 
 ATTENTION = {

@@ -16,6 +16,7 @@ from typing import Any
 
 from janus_edge.bundle import Bundle
 from janus_edge.engines.tensorrt.profile_option import parse_profile
+from janus_edge.engines.tensorrt.profiles import Profile
 from janus_edge.graphs import Graph
 from tests.unit.runtime.tensorrt import parsed_plans
 from tests.unit.runtime.tensorrt.engines import FakeTarget
@@ -29,14 +30,11 @@ class RehearsedTarget(FakeTarget):
 
     what: str = "right"
 
-    def _network(self, bundle: Bundle, graph: Graph, folder: Path) -> str:
-        words = (
-            self.name,
-            str(bundle.path.absolute()),
-            graph.value,
-            self.profile.capacity,
-            self.what,
-        )
+    def _network(
+        self, bundle: Bundle, graph: Graph, folder: Path, profile: Profile | None = None
+    ) -> str:
+        capacity = (profile or self.profile).capacity
+        words = (self.name, str(bundle.path.absolute()), graph.value, capacity, self.what)
         return json.dumps(words)
 
 

@@ -14,7 +14,7 @@ DEFAULT_TARGETS = tuple(name for name in TARGET_NAMES if name != "ort-cpu")
 
 #: Seconds for all checks, and for each command, by --size.
 TOTAL = {"miniature": 300.0, "1b": 1800.0, "tiny": 300.0}
-EACH = {"miniature": 90.0, "1b": 600.0, "tiny": 90.0}
+EACH = {"miniature": 150.0, "1b": 600.0, "tiny": 150.0}
 
 #: What a rehearsal can rehearse: that all is right, or that it finds a known mistake.
 REHEARSALS = ("right", "wrong-attention")

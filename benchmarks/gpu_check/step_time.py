@@ -36,7 +36,7 @@ from janus_edge.runtime.kv_cache import cache_bytes, cache_dtype, planned_capaci
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import open_backend
 
-#: Groups of codes at the start that are not counted: kernels are compiled, the step is captured.
+#: Groups of codes at a picture's start that are not counted: kernels are compiled, steps captured.
 _WARM_UP = 2
 
 Clock = Callable[[], float]
@@ -53,7 +53,7 @@ def step_times(
         stamps = [clock() for _ in _codes(janus, codes)]
         groups = stamps[every - 1 :: every]
         times = [(b - a) / every for a, b in itertools.pairwise(groups)]
-        steps += times if steps else times[_WARM_UP:] or times
+        steps += times[_WARM_UP:] or times
         first = first or stamps[0] - begin
     return steps, first
 

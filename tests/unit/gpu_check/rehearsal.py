@@ -34,6 +34,7 @@ _LIBRARY, _CAPABILITY = "libcuda.so.1", "8.9"
 _FLAVOURS = {
     "tensorrt": ("tensorrt", "10.16", "tensorrt"),
     "tensorrt-rtx": ("tensorrt_rtx", "rtx-1.7", "tensorrt-rtx"),
+    "tensorrt-10.3": ("tensorrt", "10.16", "tensorrt"),
 }
 
 

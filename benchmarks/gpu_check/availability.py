@@ -20,15 +20,18 @@ def find_device() -> Device | str:
     return Device(gpu.name, gpu.compute_capability, gpu.cuda, *_told_by_smi(gpu))
 
 
-def why_not(target: str, device: Device | str) -> str | None:
-    """Why engines of ``target`` cannot be built and run here; None where they can be tried."""
+def why_not(target: str, device: Device | str, *, asked: bool = False) -> str | None:
+    """Why engines of ``target`` cannot be built and run here; None where they can be tried.
+
+    Of the targets that one TensorRT has, only the newest is tried unless the other is ``asked`` for.
+    """
     if target == "ort-cpu":
         return _without("CPUExecutionProvider")
     if isinstance(device, str):
         return device
     if target == "ort-cuda":
         return _without("CUDAExecutionProvider")
-    return _tensorrt_lacks(target, device) if target in MODULES else None
+    return _tensorrt_lacks(target, device, asked) if target in MODULES else None
 
 
 def _without(provider: str) -> str | None:
@@ -41,7 +44,7 @@ def _without(provider: str) -> str | None:
     return f"onnxruntime {ort.__version__} has no {provider}; pip install 'janus-edge[gpu]'"
 
 
-def _tensorrt_lacks(target: str, device: Device) -> str | None:
+def _tensorrt_lacks(target: str, device: Device, asked: bool) -> str | None:
     try:
         # both need onnx
         from janus_edge.engines.tensorrt.api import load
@@ -56,6 +59,8 @@ def _tensorrt_lacks(target: str, device: Device) -> str | None:
         return str(reason)
     if target != "tensorrt-10.3" and not tensorrt.features.cache_update:
         return f"{tensorrt} has no cache that is updated in place; its target is tensorrt-10.3"
+    if target == "tensorrt-10.3" and tensorrt.features.cache_update and not asked:
+        return f"{tensorrt} updates a cache in place; its target is tensorrt"
     return None
 
 

@@ -2,104 +2,204 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import importlib
+import shlex
+import sys
 import tempfile
+import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import benchmarks.gpu_check as package
+from benchmarks.gpu_check import archive
 from benchmarks.gpu_check.availability import find_device, why_not
-from benchmarks.gpu_check.checks import TargetChecks, skipped
+from benchmarks.gpu_check.budget import Budget
+from benchmarks.gpu_check.checks import TargetChecks
+from benchmarks.gpu_check.engine_commands import EngineCommands
+from benchmarks.gpu_check.full_checks import full
 from benchmarks.gpu_check.gpu_tests import TINY_BUNDLE, marked_files, run_tests
-from benchmarks.gpu_check.models import PRECISIONS, Models, UnavailableError
+from benchmarks.gpu_check.models import Models, UnavailableError
+from benchmarks.gpu_check.options import DEFAULT_TARGETS, parse
 from benchmarks.gpu_check.processes import ROOT, Processes
+from benchmarks.gpu_check.random_checks import RandomChecks
+from benchmarks.gpu_check.random_models import RandomModels
 from benchmarks.gpu_check.report import FAILED, Check, Device, Report
+from benchmarks.gpu_check.summary import summary
 from janus_edge.bench.machine import describe, versions
-from janus_edge.engines.target_names import TARGET_NAMES
 
 RESULTS = ROOT / "benchmarks" / "results"
 
 #: Exit codes beside 0 and argparse's 2.
 SOMETHING_FAILED, NOTHING_RAN = 1, 3
 
+#: Runs commands on fakes; only there where the tests are.
+_REHEARSAL = "tests.unit.gpu_check.rehearsal"
+
+#: Seconds for what is made before the checks begin.
+_PREPARING = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """How commands run: their ``environment``, through which module, and who keeps what they say."""
+
+    environment: dict[str, str]
+    through: str
+    log: archive.Log
+
+    @property
+    def prepares(self) -> archive.Logged:
+        """Runs commands that need no GPU, before the checks begin; on no fakes."""
+        return self.log.of(Processes(_PREPARING, self.environment))
+
+    def run(
+        self, timeout: float, budget: Budget | None = None, **environment: str
+    ) -> archive.Logged:
+        """Runs commands for at most ``timeout`` seconds each."""
+        named = {**self.environment, **environment}
+        made = Processes(timeout, named, budget=budget, through=self.through)
+        return self.log.of(made)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the checks, print each as it ends, write the report if anything ran; the exit code."""
-    options = _parser().parse_args(arguments)
-    device, checks = find_device(), []
-    with tempfile.TemporaryDirectory(prefix="gpu-check-") as scratch:
-        for check in all_checks(options, device, Path(scratch)):
+    given = [*(sys.argv[1:] if arguments is None else arguments)]
+    options = parse(given)
+    begin, checks, log = time.monotonic(), list[Check](), archive.Log()
+    warning = (
+        importlib.import_module(_REHEARSAL).install(options.rehearse) if options.rehearse else ""
+    )
+    if warning:
+        print(warning, flush=True)
+    device = find_device()
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        scratch = Path(folder)
+        # caches of its own, so that what earlier runs left behind makes nothing faster
+        environment = {"JANUS_EDGE_CACHE": str(scratch / "cache"), "ORT_DISABLE_TELEMETRY": "1"}
+        if warning:
+            environment["JANUS_EDGE_REHEARSAL"] = options.rehearse
+        machinery = Machinery(environment, _REHEARSAL if warning else "", log)
+        for check in all_checks(options, device, scratch, machinery):
             print(check, flush=True)
             checks.append(check)
+        private = {"SCRATCH": scratch, "PREPARED": options.prepared or scratch}
+        said = archive.without_private(log.text, private)
     report = Report(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         machine=describe(),
         versions=versions(),
         device=device if isinstance(device, Device) else None,
         checks=tuple(checks),
+        command=shlex.join(["python", "-m", "benchmarks.gpu_check", *given]),
+        seconds=time.monotonic() - begin,
+        warning=warning,
+        size=options.size,
     )
-    print(", ".join(f"{count} {state}" for state, count in report.counts.items()))
+    return _end(options, report, said)
+
+
+def _end(options: Namespace, report: Report, said: str) -> int:
+    """Show and write the report; the exit code."""
+    print("", *summary(report), sep="\n")
     if not report.ran:
         print("nothing could be checked here, so no report is written")
         return NOTHING_RAN if options.require_gpu else 0
     if report.device is None and options.out is None:
         print("there is no GPU, so no report is written; --out FOLDER writes it nevertheless")
     else:
-        print("\n".join(map(str, report.write(options.out or RESULTS))))
+        folder = options.out or RESULTS
+        paths = report.write(folder)
+        texts = {path.name: path.read_text("utf-8") for path in paths} | {"commands.txt": said}
+        sent = archive.write(folder / f"{report.stem}.zip", texts)
+        print(*paths, f"{sent} (send this)", sep="\n")
     return SOMETHING_FAILED if report.counts[FAILED] else 0
 
 
-def all_checks(options: argparse.Namespace, device: Device | str, scratch: Path) -> Iterator[Check]:
-    """Those of every target that was asked for, then the tests."""
-    # caches of its own, so that what earlier runs left behind makes nothing faster
-    run = Processes(options.timeout, {"JANUS_EDGE_CACHE": str(scratch / "cache")})
-    models = Models(options.prepared or scratch, run)
-    for target in options.targets:
-        why = why_not(target, device)
+def all_checks(
+    options: Namespace, device: Device | str, scratch: Path, machinery: Machinery
+) -> Iterator[Check]:
+    """Those of every target that was asked for, the most telling of each first."""
+    models = Models(options.prepared or scratch, machinery.prepares)
+    found = device if isinstance(device, Device) else None
+    targets = []
+    for target in options.targets or DEFAULT_TARGETS:
+        why = why_not(target, device, asked=bool(options.targets))
         if why is not None:
-            yield from skipped(target, "", why)
-            continue
-        found = device if isinstance(device, Device) else None
-        checks = TargetChecks(target, found, models, run, scratch, options.repetitions)
-        for precision in options.precisions:
+            yield Check.absent(target, why)
+        else:
+            targets.append(target)
+    if not targets:
+        return
+    if options.size != "miniature":
+        yield from _random(options, found, targets, scratch, machinery)
+        return
+    _prepare(options, models)
+    # from here on: what PyTorch and the CPU take to prepare is no matter of the GPU's
+    budget = Budget(options.total)
+    run = machinery.run(options.timeout, budget)
+    each = [
+        TargetChecks(EngineCommands(target, found, run, scratch), models, options.seconds)
+        for target in targets
+    ]
+    first, *others = options.precisions
+    for checks in each:
+        yield from checks.of(first)
+    for checks in each:
+        yield checks.capacity(first)
+    for precision in others:
+        for checks in each:
             yield from checks.of(precision)
-    yield from _tests(options, device, models, scratch)
+    for checks in each:
+        yield checks.torch(first)
+    if options.full:
+        for checks in each:
+            for precision in options.precisions:
+                yield from full(checks, precision, options.repetitions)
+        yield from _tests(options, device, models, scratch, machinery, budget)
+
+
+def _random(
+    options: Namespace, device: Device | None, targets: list[str], scratch: Path,
+    machinery: Machinery,
+) -> Iterator[Check]:  # fmt: skip
+    """Times at published dimensions: every precision of every target, then the capacities."""
+    models = RandomModels(options.prepared or scratch, machinery.prepares, options.size)
+    for precision in options.precisions:
+        with contextlib.suppress(UnavailableError):
+            models.bundle(precision)
+    run = machinery.run(options.timeout, Budget(options.total))
+    memory = device.memory_mib if device else None
+    each = [
+        RandomChecks(EngineCommands(target, device, run, scratch), models, memory)
+        for target in targets
+    ]
+    for precision in options.precisions:
+        for checks in each:
+            yield from checks.of(precision)
+    for checks in each:
+        yield checks.capacity(options.precisions[0])
+
+
+def _prepare(options: Namespace, models: Models) -> None:
+    """Make what is not there; what cannot be made is told by the checks that lack it."""
+    for precision in options.precisions:
+        with contextlib.suppress(UnavailableError):
+            models.reference(precision)
 
 
 def _tests(
-    options: argparse.Namespace, device: Device | str, models: Models, scratch: Path
-) -> Iterator[Check]:
+    options: Namespace, device: Device | str, models: Models, scratch: Path,
+    machinery: Machinery, budget: Budget,
+) -> Iterator[Check]:  # fmt: skip
     why = device if isinstance(device, str) else None
-    environment = {}
+    tiny = ""
     if why is None:
         try:
-            environment[TINY_BUNDLE] = str(models.tiny().absolute())
+            tiny = str(models.tiny().absolute())
         except UnavailableError as lacking:
             why = f"there is no bundle: {lacking}"
-    yield from run_tests(Processes(options.timeout, environment), marked_files(), scratch, why)
-
-
-def _names(known: Sequence[str], text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-    return names
-
-
-def _parser() -> argparse.ArgumentParser:
-    about = (package.__doc__ or "").replace("%", "%%")
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu_check", description=about,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    usual = tuple(name for name in TARGET_NAMES if name != "ort-cpu")
-    parser.add_argument("--prepared", type=Path, metavar="FOLDER", help="with bundles that `make gpu-wheels` made; else they are exported")  # fmt: skip
-    parser.add_argument("--targets", type=lambda t: _names(TARGET_NAMES, t), default=usual, help=f"{','.join(usual)} (and ort-cpu, to try this command without a GPU)")  # fmt: skip
-    parser.add_argument("--precisions", type=lambda t: _names(PRECISIONS, t), default=PRECISIONS, help=",".join(PRECISIONS))  # fmt: skip
-    parser.add_argument("--repetitions", type=int, default=5, help="requests that are timed")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for each command")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the report, instead of benchmarks/results")  # fmt: skip
-    parser.add_argument("--require-gpu", action="store_true", help="exit with 3 where all is skipped")  # fmt: skip
-    return parser
+    run = machinery.run(options.timeout, budget, **{TINY_BUNDLE: tiny})
+    yield from run_tests(run, marked_files(), scratch, why)

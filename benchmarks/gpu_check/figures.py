@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from benchmarks.gpu_check.verdict import GOOD
 from janus_edge.bench import Report
 from janus_edge.bench.timeline import TOTAL
 from janus_edge.compare import TOLERANCE_DB
 
 Figures = dict[str, Any]
 
-#: Float types of the precisions that are checked.
-FLOAT_TYPES = {"fp32": "float32", "fp16": "float16"}
+#: Attention costs by capacity where a step takes longer by more than a share of what reading the
+#: whole of the larger cache takes, and by more than what repeated measurements differ by.
+_BY_CAPACITY, _SAME = 0.25, 1.03
 
 
 def of_build(manifest: Figures) -> tuple[Figures, str]:
     """Of `build --json`: bytes as the builder states them, summed over the graphs."""
-    builds = manifest["builds"].values()
+    builds = [*manifest["builds"].values()]
     weights = [one["device_weight_bytes"] for one in builds]
     scratch = [one["workspace_bytes"] for one in builds]
     return {
@@ -27,6 +30,7 @@ def of_build(manifest: Figures) -> tuple[Figures, str]:
         "device_weight_bytes": None if None in weights else sum(weights),
         # one piece of scratch memory serves all graphs
         "scratch_bytes": None if None in scratch else max(scratch),
+        "notes": [note for one in builds for note in one.get("notes", ())],
     }, ""
 
 
@@ -46,13 +50,59 @@ def of_torch_parity(report: Figures) -> tuple[Figures, str]:
     return figures, f"misses its tolerance: {', '.join(missed)}" if missed else ""
 
 
-def of_cpu_parity(report: Figures, float_type: str) -> tuple[Figures, str]:
+def of_painting(report: Figures) -> tuple[Figures, str]:
+    """Of `painting`: the verdict, and where codes first differ; wrong unless put down to rounding."""
+    verdict, each = report["verdict"], report["each"]
+    wrong = ""
+    if verdict not in GOOD:
+        worst = next(one for one in each if one["verdict"] == verdict)
+        wrong = (
+            f"{verdict}: cosine {worst['first_cosine']:.4f} at the first code, "
+            f"{worst['worst_cosine']:.4f} after; {report['last_position_seen']:.1%} seen of the last position"
+        )
+    elif not report["same_bundle"]:
+        wrong = "the reference is of another bundle: remove it, and it is made again"
+    return report, wrong
+
+
+def of_step(report: Figures) -> tuple[Figures, str]:
+    """Of `step_time`: as it is; nothing that a time could miss."""
+    return {**report, "step_s": report["captured"]["step_s"]}, ""
+
+
+def of_attention(report: Figures) -> tuple[Figures, str]:
+    """Of `attention`: what the build recorded and what the inspector names."""
+    return {"recorded": report["recorded"], "inspector": report["inspector"], **report}, ""
+
+
+def of_capacity(small: Figures, large: Figures, step: Figures) -> Figures:
+    """Of two runs of `language_step`, and what reading the whole larger cache would cost.
+
+    ``step`` are the figures of `step_time`, from which bandwidth and bytes a position come.
+    """
+    ratio, extra = large["step_s"] / small["step_s"], large["step_s"] - small["step_s"]
+    whole = by_capacity = None
+    if step:
+        position_bytes = step["cache_bytes_per_step"] / (step["position"] + 1)
+        added = (large["capacity"] - small["capacity"]) * position_bytes
+        whole = added / step["copy_bytes_per_second"]
+        by_capacity = ratio > _SAME and extra > _BY_CAPACITY * whole
+    return {
+        "small": small["capacity"], "large": large["capacity"], "small_step_s": small["step_s"],
+        "large_step_s": large["step_s"], "ratio": ratio, "extra_s": extra,
+        "reading_all_of_it_s": whole, "costs_by_capacity": by_capacity, "method": small["method"],
+    }  # fmt: skip
+
+
+def of_cpu_parity(report: Figures, precision: str) -> tuple[Figures, str]:
     """Of `parity BUNDLE ENGINE --json`: graphs, logits and codes against ONNX Runtime on the CPU.
 
     Graphs must reach the signal-to-noise ratio of their float type (`compare.TOLERANCE_DB`), and in
     float32 every code that is painted must be the same: half precision may round a tie otherwise.
+    Integer products of the two round differently, so that quantised graphs have no limit here.
     """
-    tolerance = TOLERANCE_DB[float_type]
+    float_type = "float32" if precision == "fp32" else "float16"
+    tolerance = TOLERANCE_DB[float_type] if precision in ("fp32", "fp16") else -math.inf
     missed = [
         f"{name} has {graph['snr_db']:.1f} dB of {tolerance:g}"
         for name, graph in report["graphs"].items()

@@ -1,8 +1,8 @@
-"""The bundles that are checked: from a prepared folder, or exported here where PyTorch is."""
+"""The bundles that are checked, and what the CPU made of them: from a prepared folder, or made here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.gpu_check.processes import LACKS_PACKAGE, Run
@@ -13,7 +13,17 @@ TRACE = "miniature.npz"
 #: The bundle that tests marked `gpu` build engines of.
 TINY = "tiny-fp32"
 
-PRECISIONS = ("fp32", "fp16")
+#: Recipes of the quantised bundles, made from the float16 one, with the options of `quantize`. The
+#: miniature is 192 wide, which blocks of 128 do not divide.
+QUANTISED = {"int8": (), "int4-weight": ("--block", "64", "--symmetric")}
+
+#: What is checked unless told otherwise, the most telling first; fp32 can be asked for.
+PRECISIONS = ("fp16", *QUANTISED)
+
+KNOWN = ("fp32", *PRECISIONS)
+
+#: Prompts and pictures of the calibration: fewer leave the text head without a range.
+_CALIBRATED = "8"
 
 
 class UnavailableError(Exception):
@@ -29,16 +39,33 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Bundles and the trace below ``folder``; what is lacking is made there when asked for."""
+    """Bundles, references and the trace below ``folder``; what is lacking is made when asked for.
+
+    What could not be made is not tried again: ``failures`` say why, by the command.
+    """
 
     folder: Path
     run: Run
+    failures: dict[tuple[str, ...], UnavailableError] = field(default_factory=dict)
 
     def bundle(self, precision: str) -> Path:
-        """The shipped miniature, exported; raises UnavailableError."""
+        """The shipped miniature in a precision of :data:`KNOWN`; raises UnavailableError."""
         path = self.folder / f"miniature-{precision}"
-        if not path.is_dir():
+        if path.is_dir():
+            return path
+        if precision in QUANTISED:
+            base, calibration = self.bundle("fp16"), self._calibration()
+            words = ["--recipe", precision, *QUANTISED[precision]]
+            self._command("quantize", base, path, "--calibration", calibration, *words)
+        else:
             self._command("export", "miniature", path, "--precision", precision)
+        return path
+
+    def reference(self, precision: str) -> Path:
+        """What the CPU painted with :meth:`bundle`; raises UnavailableError."""
+        path = self.folder / f"miniature-{precision}.reference.npz"
+        if not path.is_file():
+            self._run("benchmarks.gpu_check.reference", self.bundle(precision), path)
         return path
 
     def trace(self) -> Path:
@@ -57,13 +84,23 @@ class Models:
             self._command("export", checkpoint, path)
         return path
 
+    def _calibration(self) -> Path:
+        path = self.folder / "miniature-calibration.npz"
+        if not path.is_file():
+            self._command("calibrate", self.bundle("fp16"), path, "--limit", _CALIBRATED)
+        return path
+
     def _command(self, *arguments: str | Path) -> None:
         self._run("janus_edge", *arguments)
 
     def _run(self, module: str, *arguments: str | Path) -> None:
+        command = (module, *map(str, arguments))
+        if command in self.failures:
+            raise self.failures[command]
         outcome = self.run(module, arguments)
         if outcome.code:
-            raise UnavailableError(
+            self.failures[command] = UnavailableError(
                 f"{outcome.reason}; prepare the folder where PyTorch is: make gpu-wheels WHEELS=folder",
                 broken=outcome.code != LACKS_PACKAGE,
             )
+            raise self.failures[command]

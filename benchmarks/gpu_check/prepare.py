@@ -90,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     download(run, folder, options.python_version, options.machine)
     models = Models(folder, run)
     try:
-        made = [*map(models.bundle, PRECISIONS), models.trace(), models.tiny()]
+        made = [*map(models.bundle, PRECISIONS), *map(models.reference, PRECISIONS)]
+        made += [models.trace(), models.tiny()]
     except UnavailableError as why:
         raise SystemExit(f"{folder}: {why}") from why
     wheels = [*folder.glob("*.whl")]

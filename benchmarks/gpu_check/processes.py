@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.gpu_check.budget import Budget
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Exit code of a command that was stopped because it took too long; as `timeout` of coreutils.
 TIMED_OUT = 124
+
+#: Exit code of a command that was not started, or was stopped, for the end of the total limit.
+NO_TIME = 125
 
 #: must equal DependencyError.exit_code: something that is optional is not installed
 LACKS_PACKAGE = 9
@@ -45,6 +51,8 @@ class Outcome:
         """Why it failed, in its own last words; '' for success."""
         if self.code == 0:
             return ""
+        if self.code == NO_TIME:
+            return self.errors
         lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
         last = lines[-1].removeprefix("janus-edge: error: ") if lines else "it did not say why"
         if self.code == TIMED_OUT:
@@ -63,26 +71,56 @@ class Run(Protocol):
 
 
 class Processes:
-    """Runs with this Python, from the repository's root, with ``environment`` besides its own."""
+    """Runs with this Python, from the repository's root, with ``environment`` besides its own.
 
-    def __init__(self, timeout: float, environment: Mapping[str, str]) -> None:
+    A command is stopped after ``timeout`` seconds, with all processes that it started, and when the
+    ``budget`` of all is spent. ``through`` is a module that runs the command's module in its place.
+    """
+
+    def __init__(
+        self, timeout: float, environment: Mapping[str, str], *, budget: Budget | None = None,
+        through: str = "",
+    ) -> None:  # fmt: skip
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self._timeout = timeout
+        self._timeout, self._budget = timeout, budget
+        self._python = [sys.executable, "-m", *([through] if through else [])]
         self._environment = {**os.environ, "PYTHONPATH": path, **environment}
 
     def __call__(self, module: str, arguments: Sequence[str | Path]) -> Outcome:
         """As :class:`Run`."""
-        command = [sys.executable, "-m", module, *map(str, arguments)]
+        limit, budget = self._timeout, self._budget
+        if budget is not None:
+            if budget.spent:
+                return Outcome(NO_TIME, "", _used_up(budget), 0.0)
+            limit = min(limit, budget.left)
         begin = time.perf_counter()
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, env=self._environment, capture_output=True, check=False,
-                timeout=self._timeout, text=True, encoding="utf-8", errors="replace",
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return Outcome(TIMED_OUT, "", "", time.perf_counter() - begin)
-        seconds = time.perf_counter() - begin
-        return Outcome(done.returncode, done.stdout, done.stderr, seconds)
+        with subprocess.Popen(
+            [*self._python, module, *map(str, arguments)], cwd=ROOT, env=self._environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+            errors="replace", start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                output, errors = process.communicate(timeout=limit)
+            except BaseException as interrupt:
+                _end(process)
+                if not isinstance(interrupt, subprocess.TimeoutExpired):
+                    raise
+                seconds = time.perf_counter() - begin
+                if budget is not None and limit < self._timeout:
+                    return Outcome(NO_TIME, "", _used_up(budget), seconds)
+                return Outcome(TIMED_OUT, "", "", seconds)
+        return Outcome(process.returncode, output, errors, time.perf_counter() - begin)
+
+
+def _used_up(budget: Budget) -> str:
+    return f"the total limit of {budget.total:.0f} s is used up; raise it with --total SECONDS"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command and what it started, which would else hold its pipes open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def _signal_name(number: int) -> str:

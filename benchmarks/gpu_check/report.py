@@ -13,7 +13,7 @@ from janus_edge.atomic_file import written_aside
 from janus_edge.bench.machine import Machine
 from janus_edge.schema import to_dict
 
-KIND, SCHEMA_VERSION = "janus-edge gpu-check", 1
+KIND, SCHEMA_VERSION = "janus-edge gpu-check", 2
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -39,6 +39,11 @@ class Check:
         if (self.state != PASSED) != bool(self.reason):
             raise ValueError("a reason is told of what was skipped or failed, and of nothing else")
 
+    @classmethod
+    def absent(cls, target: str, why: str) -> Check:
+        """A target of which nothing can be checked here."""
+        return cls(target, "", "target", SKIPPED, why)
+
     def __str__(self) -> str:
         where = " ".join(word for word in (self.target, self.subject, self.name) if word)
         return f"{self.state:<7}  {where}" + (f": {self.reason}" if self.reason else "")
@@ -58,13 +63,21 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All checks, and where they were made; ``device`` is None only where no GPU was asked for."""
+    """All checks, and where they were made; ``device`` is None only where no GPU was asked for.
+
+    ``size`` is whose weights were checked; ``command`` is what was asked for and ``seconds`` how long it took; ``warning`` is the first
+    thing that a reader must know (REHEARSAL), '' where there is none.
+    """
 
     date: str
     machine: Machine
     versions: dict[str, str]
     device: Device | None
     checks: tuple[Check, ...]
+    command: str = ""
+    seconds: float = 0.0
+    warning: str = ""
+    size: str = "miniature"
     kind: str = KIND
     schema_version: int = SCHEMA_VERSION
 
@@ -83,35 +96,57 @@ class Report:
     def stem(self) -> str:
         """The name of its files, by the device's: gpu-check-nvidia-h100-80gb-hbm3."""
         name = self.device.name if self.device else "none"
-        return "gpu-check-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        kind = "rehearsal-gpu-check-" if self.warning else "gpu-check-"
+        kind += "" if self.size == "miniature" else f"{self.size}-"
+        return kind + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write it to ``folder`` as JSON and as markdown, each whole or not at all; their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / f"{self.stem}.json", folder / f"{self.stem}.md"
-        texts = json.dumps(to_dict(self), indent=1, ensure_ascii=False, allow_nan=False), self.text
+        texts = self.json, self.text
         for path, text in zip(paths, texts, strict=True):
             with written_aside(path) as aside:
                 aside.write_text(text.rstrip("\n") + "\n", "utf-8")
         return paths
 
     @property
-    def text(self) -> str:
-        """The report as markdown: the machine, a table of the checks, then their figures."""
+    def gpu(self) -> str:
+        """The GPU in words."""
         device = self.device
-        gpu = "none" if device is None else f"{device.name}, compute capability "
-        if device:
-            gpu += f"{device.compute_capability}, CUDA {device.cuda}"
-            gpu += f", driver {device.driver}" if device.driver else ""
-            gpu += f", {device.memory_mib} MiB" if device.memory_mib else ""
+        if device is None:
+            return "no GPU"
+        gpu = f"{device.name}, compute capability {device.compute_capability}, CUDA {device.cuda}"
+        gpu += f", driver {device.driver}" if device.driver else ""
+        return gpu + (f", {device.memory_mib} MiB" if device.memory_mib else "")
+
+    @property
+    def json(self) -> str:
+        """The report for programs."""
+        return json.dumps(to_dict(self), indent=1, ensure_ascii=False, allow_nan=False)
+
+    @property
+    def text(self) -> str:
+        """The report as markdown: the machine, a row for each engine, the checks, their figures."""
+        from benchmarks.gpu_check.table import (
+            COLUMNS,
+            capacity_lines,
+            markdown,
+            model_lines,
+            rows,
+        )
+
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         lines = [
-            "# gpu-check", "",
-            f"* date: {self.date}", f"* GPU: {gpu}",
+            "# gpu-check", "", *([f"**{self.warning}**", ""] if self.warning else []),
+            f"* date: {self.date}", f"* command: {self.command}", f"* seconds: {self.seconds:.0f}",
+            f"* GPU: {self.gpu}",
             f"* processor: {self.machine.processor}, {self.machine.processors} processors, "
             f"{self.machine.memory_bytes / 2**30:.0f} GiB, {self.machine.system}",
             f"* versions: {versions}",
             "* " + ", ".join(f"{count} {state}" for state, count in self.counts.items()),
+            "", *markdown(COLUMNS, rows(self.checks)),
+            "", *(f"* {line}" for line in (*model_lines(self.checks), *capacity_lines(self.checks))),
             "", "| target | bundle | check | result | seconds | reason |", "|---|---|---|---|---:|---|",
         ]  # fmt: skip
         for c in self.checks:

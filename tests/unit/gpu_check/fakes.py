@@ -23,6 +23,30 @@ BUILD = {
     "build_seconds": 2.5, "compute_capability": "8.9", "tools": {"tensorrt": "10.16.1"},
 }  # fmt: skip
 
+PICTURE = {
+    "verdict": "rounding", "codes": 256, "equal_codes": 200, "equal_forced": 255,
+    "first_difference": 120, "margin": 0.002, "top_two": 0.001, "deviation": 0.004,
+    "first_cosine": 0.9999, "worst_cosine": 0.9998, "kl_mean": 1e-5, "kl_max": 1e-3,
+}  # fmt: skip
+PAINTING = {
+    "verdict": "rounding", "pictures": 1, "equal_pictures": 0, "last_position_seen": 1.0,
+    "same_bundle": True, "each": [PICTURE],
+}  # fmt: skip
+
+_TIMES = {"step_s": 2e-3, "step_p90_s": 3e-3, "first_code_s": 0.1, "timed": 30}
+STEP = {
+    "captured": _TIMES, "uncaptured": {**_TIMES, "step_s": 4e-3}, "captured_speedup": 2.0,
+    "device_bytes": 5 << 20, "position": 99, "bytes_per_step": 7_000_000,
+    "weight_bytes_per_step": {"float16": 6_000_000}, "cache_bytes_per_step": 1_000_000,
+    "copy_bytes_per_second": 1e12, "limit_s": 7e-6, "share_of_limit": 0.0035,
+    "sensors": {"watts": 300.0}, "device_state": {"power_mode": None}, "energy": {"joules": None, "seconds": 1.0, "source": "none"},
+}  # fmt: skip
+
+ATTENTION = {
+    "recorded": "fused", "inspector": "fused", "layers": 3, "of_attention": ["mha"],
+    "most_frequent": {"mha": 3},
+}  # fmt: skip
+
 TORCH = {
     "stages": {"vq_decoder": {"measure": "snr_db", "snr_db": 99.0, "tolerance": 90.0, "passed": True}},
     "steps": 9, "equal_codes": 9, "first_differing_step": None, "passed": True,
@@ -42,6 +66,15 @@ PLANS = {
     "graphs": {"text_head": {"logits": {"passed": True}}}, "first_wrong": {}, "passed": True,
 }  # fmt: skip
 
+MANIFEST = {"config": {"language": {"max_positions": 1024}}}
+
+PRINTED = {
+    "build": BUILD, "painting": PAINTING, "step_time": STEP, "attention": ATTENTION, "torch": TORCH,
+    "cpu": CPU, "plans": PLANS, "decode_time": {"decode_s": 0.02, "first_s": 0.1},
+    "language_step": {"step_s": 1e-3, "method": "captured", "position": 330, "prefill_tokens": 620,
+                      "prefill_s": 0.05},
+}  # fmt: skip
+
 
 def bench_json(device_bytes: int | None = 5 << 20) -> str:
     """A report of `bench` that tells its device's memory, or does not."""
@@ -52,10 +85,10 @@ def bench_json(device_bytes: int | None = 5 << 20) -> str:
 
 @dataclass
 class FakeRun:
-    """Answers as JANUS-EDGE's commands do; ``outcomes`` replace those of the named kinds.
+    """Answers as the commands do; ``outcomes`` replace those of the named kinds.
 
-    Kinds are build, torch, cpu, plans, bench, export, save-trace and pytest. ``calls`` are the
-    commands, in order.
+    Kinds are the command of JANUS-EDGE (its parity's are torch, cpu and plans), or the module's last
+    name. ``calls`` are the commands, in order.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -70,19 +103,26 @@ class FakeRun:
             return self.outcomes[kind]
         if kind == "bench":
             Path(words[-1]).write_text(self.bench, "utf-8")
-        if kind in ("export", "save-trace"):
-            made = Path(words[2] if kind == "export" else words[-1])
-            if kind == "export":
-                made.mkdir()
-            else:
-                made.write_bytes(b"")
-        printed = {"build": BUILD, "torch": TORCH, "cpu": CPU, "plans": PLANS}.get(kind)
+        if kind in ("export", "quantize"):
+            bundle(Path(words[2]))
+        if kind in ("save-trace", "reference", "calibrate"):
+            Path(words[-1] if kind != "calibrate" else words[2]).write_bytes(b"")
+        if kind == "random_bundles":
+            bundle(Path(words[0]) / f"1b-{words[-1]}")
+        printed = PRINTED.get(kind)
+        if kind == "language_step":
+            capacity = int(words[words.index("--capacity") + 1])
+            printed = {**PRINTED[kind], "capacity": capacity, "step_s": 1e-3 + capacity * 1e-9}
         return Outcome(0, json.dumps(printed) if printed else "", "", 1.5)
+
+    def kinds(self) -> list[str]:
+        """What was called, in order."""
+        return [self.kind(call[0], call[1:]) for call in self.calls]
 
     @staticmethod
     def kind(module: str, words: tuple[str, ...]) -> str:
         if module != "janus_edge":
-            return module
+            return module.rpartition(".")[2]
         if words[0] != "parity":
             return words[0]
         if "--save-trace" in words:
@@ -90,6 +130,13 @@ class FakeRun:
         if "--engines" in words:
             return "plans"
         return "torch" if words[1].endswith(".npz") else "cpu"
+
+
+def bundle(folder: Path) -> Path:
+    """A folder that seems to be a bundle."""
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(MANIFEST), "utf-8")
+    return folder
 
 
 def failed(code: int, error: str, data: dict[str, Any] | None = None) -> Outcome:

@@ -64,6 +64,17 @@ def test_tensorrt_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_not("tensorrt-10.3", DEVICE) is None
 
 
+def test_one_target_of_a_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer TensorRT is not tried with the older's target, unless it is asked for."""
+    has = SimpleNamespace(KV_CACHE_UPDATE=1)
+    monkeypatch.setitem(
+        sys.modules, "tensorrt", SimpleNamespace(__version__="10.16.1", LayerType=has)
+    )
+    assert why_not("tensorrt", DEVICE) is None
+    assert "its target is tensorrt" in (why_not("tensorrt-10.3", DEVICE) or "")
+    assert why_not("tensorrt-10.3", DEVICE, asked=True) is None
+
+
 def test_onnxruntime_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     providers = ["CPUExecutionProvider"]
     ort = SimpleNamespace(__version__="1.31.1", get_available_providers=lambda: providers)

@@ -20,7 +20,7 @@ NO_GPU = "no GPU can be used: there is no NVIDIA driver"
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRun:
     """Fake commands, and results that go nowhere else."""
     fake = FakeRun({"pytest": Outcome(1, "", "no results", 0.1)})
-    monkeypatch.setattr(command, "Processes", lambda _timeout, _environment: fake)
+    monkeypatch.setattr(command, "Processes", lambda *_words, **_named: fake)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(command, "marked_files", list)
     return fake
@@ -29,7 +29,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRun:
 def device(monkeypatch: pytest.MonkeyPatch, found: Device | str) -> None:
     monkeypatch.setattr(command, "find_device", lambda: found)
     why = found if isinstance(found, str) else None
-    monkeypatch.setattr(command, "why_not", lambda target, _d: None if target == "ort-cpu" else why)
+    monkeypatch.setattr(
+        command, "why_not", lambda target, _d, asked: None if target == "ort-cpu" else why
+    )
 
 
 def test_without_a_gpu(
@@ -38,13 +40,13 @@ def test_without_a_gpu(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each check of each target is skipped with the reason, nothing is run, no file is written."""
+    """Each target is absent with the reason, nothing is run, no file is written."""
     device(monkeypatch, NO_GPU)
     assert command.main([]) == 0
     printed = capsys.readouterr().out
     for target in TARGET_NAMES[1:]:
-        assert f"skipped  {target} build: {NO_GPU}" in printed
-        assert f"skipped  {target} memory: {NO_GPU}" in printed
+        assert f"skipped  {target} target: {NO_GPU}" in printed
+        assert f"absent   {target}: {NO_GPU}" in printed
     assert "0 passed, 0 failed" in printed
     assert run.calls == []
     assert not (tmp_path / "results").exists()
@@ -57,15 +59,21 @@ def test_with_a_gpu(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """All targets in both precisions; the report is named by the device."""
+    """All targets in all precisions, the most telling first; the report is named by the device."""
     device(monkeypatch, DEVICE)
     assert command.main([]) == 0
     names = [p.name for p in (tmp_path / "results").iterdir()]
-    assert sorted(names) == ["gpu-check-nvidia-fake-9000.json", "gpu-check-nvidia-fake-9000.md"]
-    builds = [call for call in run.calls if call[1] == "build"]
-    assert len(builds) == 2 * (len(TARGET_NAMES) - 1)
-    assert sum(call[1] == "export" for call in run.calls) == 3
+    stem = "gpu-check-nvidia-fake-9000"
+    assert sorted(names) == [f"{stem}.json", f"{stem}.md", f"{stem}.zip"]
+    kinds = run.kinds()
+    targets = len(TARGET_NAMES) - 1
+    assert kinds.count("painting") == kinds.count("step_time") == 3 * targets
+    assert kinds.count("export") == 2, "fp16 for all, fp32 for PyTorch's run"
+    assert kinds.index("language_step") > [i for i, k in enumerate(kinds) if k == "painting"][3]
+    assert "cpu" not in kinds
     assert " failed, " in capsys.readouterr().out
+    command.main(["--full"])
+    assert run.kinds().count("cpu") == run.kinds().count("bench") == 3 * targets
 
 
 def test_a_failure(run: FakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -87,7 +95,7 @@ def test_trying_it_on_a_processor(
     assert not (tmp_path / "results").exists()
     assert command.main([*arguments, "--out", str(tmp_path / "own")]) == 0
     assert sorted(p.name for p in (tmp_path / "own").iterdir()) == [
-        "gpu-check-none.json", "gpu-check-none.md",
+        "gpu-check-none.json", "gpu-check-none.md", "gpu-check-none.zip",
     ]  # fmt: skip
 
 
@@ -97,3 +105,10 @@ def test_unknown_names(arguments: Sequence[str], capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
     assert "is none of" in capsys.readouterr().err
+
+
+def test_rehearsals_are_no_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a folder for its report one is refused: it must not lie among results."""
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--rehearse"])
+    assert "its figures are no results" in capsys.readouterr().err

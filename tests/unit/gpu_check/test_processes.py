@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_check.budget import Budget
 from benchmarks.gpu_check.gpu_tests import marked_files, run_tests
-from benchmarks.gpu_check.processes import LACKS_PACKAGE, TIMED_OUT, Outcome, Processes
+from benchmarks.gpu_check.processes import (
+    LACKS_PACKAGE,
+    NO_TIME,
+    TIMED_OUT,
+    Outcome,
+    Processes,
+)
 from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED
 from janus_edge.errors import DependencyError
 
@@ -31,6 +38,31 @@ def test_ends() -> None:
 
 def test_a_command_that_takes_too_long() -> None:
     assert Processes(0.05, {})("timeit", ["-s", "import time", "time.sleep(60)"]).code == TIMED_OUT
+
+
+def test_the_total_limit() -> None:
+    """What is under way when it ends is stopped, and nothing is started after it."""
+    now = iter([0.0, 0.0, 9.9, 100.0, 100.0])
+    run = Processes(60, {}, budget=Budget(10, lambda: next(now)))
+    for _ in range(2):
+        outcome = run("timeit", ["-s", "import time", "time.sleep(60)"])
+        assert outcome.code == NO_TIME
+        assert "the total limit of 10 s is used up" in outcome.reason
+    assert outcome.seconds == 0.0
+
+
+def test_what_a_command_started_is_stopped_with_it() -> None:
+    """A child that holds the pipes open does not make us wait for it."""
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    outcome = Processes(1.0, {})("timeit", ["-n", "1", "-r", "1", code])
+    assert outcome.code == TIMED_OUT
+    assert outcome.seconds < 30
+
+
+def test_through_another_module() -> None:
+    """A rehearsal runs each command's module in its place."""
+    outcome = Processes(60, {}, through="timeit")("print('ran')", [])
+    assert outcome.output.startswith("ran")
 
 
 TESTS = """

@@ -14,7 +14,15 @@ from tests.unit.bench.reports import MACHINE
 from tests.unit.gpu_check.fakes import DEVICE
 
 CHECKS = (
-    Check("tensorrt", "miniature-fp32", "build", PASSED, "", {"a": {"b": [1.5, None]}}, 12.34),
+    Check(
+        "tensorrt",
+        "miniature-fp32",
+        "build",
+        PASSED,
+        "",
+        {"build_seconds": 2, "a": {"b": [1.5, None]}},
+        12.34,
+    ),
     Check("tensorrt", "miniature-fp32", "latency", FAILED, "said | this\nand that"),
     Check("ort-cuda", "", "build", SKIPPED, "no provider"),
 )

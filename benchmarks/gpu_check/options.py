@@ -1,0 +1,73 @@
+"""The command line's options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import benchmarks.gpu_check as package
+from benchmarks.gpu_check.models import KNOWN, PRECISIONS
+from janus_edge.engines.target_names import TARGET_NAMES
+
+DEFAULT_TARGETS = tuple(name for name in TARGET_NAMES if name != "ort-cpu")
+
+#: Seconds for all checks, and for each command, by --size.
+TOTAL = {"miniature": 300.0, "1b": 1800.0, "tiny": 300.0}
+EACH = {"miniature": 150.0, "1b": 600.0, "tiny": 150.0}
+
+#: What a rehearsal can rehearse: that all is right, or that it finds a known mistake.
+REHEARSALS = ("right", "wrong-attention")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, those left out filled in; exits with 2 for what cannot be."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    options.total = options.total or TOTAL[options.size]
+    options.timeout = options.timeout or EACH[options.size]
+    if options.rehearse and options.out is None:
+        parser.error("--rehearse needs --out FOLDER: its figures are no results")
+    return options
+
+
+def _names(known: Sequence[str], text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+    return names
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_check",
+        description=(package.__doc__ or "").replace("%", "%%"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--size", choices=TOTAL, default="miniature",
+        help="the shipped miniature; random weights at the 1B's dimensions, for times only; or at "
+        "tiny ones, to try that")  # fmt: skip
+    add("--prepared", type=Path, metavar="FOLDER",
+        help="with bundles that `make gpu-wheels` made; else they are exported")  # fmt: skip
+    add("--targets", type=lambda t: _names(TARGET_NAMES, t),
+        help=f"{','.join(DEFAULT_TARGETS)} (and ort-cpu, to try this command without a GPU)")  # fmt: skip
+    add("--precisions", type=lambda t: _names(KNOWN, t), default=PRECISIONS,
+        help=f"{','.join(PRECISIONS)} (and fp32); the first one has all checks")  # fmt: skip
+    add("--full", action="store_true", help="also each graph, each plan, whole requests, the tests marked gpu")  # fmt: skip
+    add(
+        "--seconds",
+        type=float,
+        default=3.0,
+        help="for which each step is timed, at least a picture",
+    )
+    add("--repetitions", type=int, default=3, help="whole requests that --full times")
+    add("--total", type=float, metavar="SECONDS",
+        help=f"for all checks, behind what is prepared {TOTAL}")  # fmt: skip
+    add("--timeout", type=float, metavar="SECONDS", help=f"for each command {EACH}")
+    add("--out", type=Path, metavar="FOLDER", help="for the report, instead of benchmarks/results")
+    add("--require-gpu", action="store_true", help="exit with 3 where all is skipped")
+    add("--rehearse", nargs="?", const=REHEARSALS[0], choices=REHEARSALS,
+        help="run everything on a fake driver and a fake TensorRT, from a checkout with its tests")  # fmt: skip
+    return parser

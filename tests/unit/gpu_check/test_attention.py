@@ -1,0 +1,42 @@
+"""How attention was built, from the manifest and from names of layers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu_check.attention import DECOMPOSED, FUSED, UNKNOWN, kind, layer_names, recorded
+
+
+@pytest.mark.parametrize(
+    ("build", "found"),
+    [
+        ({}, "unknown: the build recorded nothing"),
+        ({"attention": "fused"}, "fused"),
+        ({"attention": {"how": "decomposed", "reason": "no kernel"}}, "decomposed: no kernel"),
+    ],
+)
+def test_what_the_build_recorded(build: dict[str, Any], found: str) -> None:
+    """A word, a word with its reason, or nothing yet."""
+    assert recorded({"builds": {"language_model": build}}) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["gemm_1", "conv"], UNKNOWN), (["gemm", "_gemm_mha_v2"], FUSED),
+        (["_gemm_mha_v2", "SoftMax_3"], DECOMPOSED), ([], UNKNOWN),
+    ],
+)  # fmt: skip
+def test_kernels(names: list[str], found: str) -> None:
+    """A softmax of its own means that attention was taken apart."""
+    assert kind(names) == found
+
+
+def test_the_inspectors_json() -> None:
+    """Layers are names, or objects where the plan was built with more detail."""
+    layers = ["first", {"Name": "second", "TacticName": "sm90_mha", "Other": 1}]
+    assert layer_names(json.dumps({"Layers": layers})) == ["first", "second sm90_mha"]
+    assert layer_names("{}") == []

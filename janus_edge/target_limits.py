@@ -46,16 +46,13 @@ def unusual_blocks(recipe: Recipe) -> tuple[int, ...]:
 
 
 def _onnx_runtime(target: str, recipe: Recipe) -> str | None:
-    where = "CUDA provider" if target == "ort-cuda" else "CPU provider"
+    cuda = target == "ort-cuda"
+    where = "CUDA provider" if cuda else "CPU provider"
     if recipe.float_type == "bfloat16":
-        lacks = (
-            "no Resize, InstanceNormalization or DequantizeLinear"
-            if target == "ort-cuda"
-            else "no kernels"
-        )
+        lacks = "no Resize, InstanceNormalization or DequantizeLinear" if cuda else "no kernels"
         return (
             f"its graphs are bfloat16, for which ONNX Runtime's {where} has {lacks}; export the bundle "
-            f"with --precision fp16 (or fp32) for {target}"
+            f"with --precision {'fp16 (or fp32)' if cuda else 'fp32 (or fp16)'} for {target}"
         )
     if recipe.small_floats:
         names = " and ".join(sorted(recipe.number_types - {"int8", "int4"}))

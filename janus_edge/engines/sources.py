@@ -2,7 +2,7 @@
 
 A number that authors must remember to raise is forgotten just when it matters, and an engine of
 older code is then measured as if it were of the newer. A digest over the sources forgets nothing; a
-comment that changes costs one build. It covers the modules of this stage that the roots import,
+comment that changes costs one build. It covers every module of the package that the roots import,
 directly or through others, so that work on one target does not rebuild the engines of another.
 """
 
@@ -12,21 +12,22 @@ import ast
 import hashlib
 import threading
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import janus_edge
 
-_STAGE = "janus_edge.engines"
+_PACKAGE = "janus_edge"
 # CPython 3.11 counts the depth of ``ast.parse`` per interpreter, so that two threads that parse at
 # once confuse each other's: "AST constructor recursion depth mismatch".
 _PARSING = threading.Lock()
 
 
 def sources_digest(roots: Iterable[str], packages: Path | None = None) -> str:
-    """SHA-256 over the modules named ``roots`` and those of ``janus_edge.engines`` they import.
+    """SHA-256 over the modules named ``roots`` and those of ``janus_edge`` that they import.
 
     ``packages`` is the folder that holds the package ``janus_edge``; its own if not given. The
-    modules outside this stage that matter are covered by the version of janus-edge.
+    package's own ``__init__`` is left out: it offers all of it, and builders take its version alone.
     """
     folder = packages or Path(janus_edge.__file__).parents[1]
     seen: dict[str, bytes] = {}
@@ -53,14 +54,25 @@ def _file(folder: Path, module: str) -> Path | None:
     return None
 
 
-def _imports(source: bytes) -> Iterator[str]:
-    """What a source imports of this stage, wherever the import stands; names may be no modules."""
+@cache
+def _imports(source: bytes) -> tuple[str, ...]:
+    """What a source imports of this package, wherever the import stands; names may be no modules."""
     with _PARSING:
         tree = ast.parse(source)
+    found: dict[str, None] = {}
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if f"{name}.".startswith(f"{_STAGE}."))
+        names += [parent for name in names for parent in _parents(name)]  # importing runs them, too
+        found |= dict.fromkeys(name for name in names if name.startswith(f"{_PACKAGE}."))
+    return tuple(found)
+
+
+def _parents(name: str) -> Iterator[str]:
+    """'a.b' and 'a' of 'a.b.c'."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import janus_edge
 from janus_edge.engines.sources import sources_digest
 
 FILES = {
@@ -37,7 +40,9 @@ def one(packages: Path) -> str:
     return sources_digest(["janus_edge.engines.one"], packages)
 
 
-@pytest.mark.parametrize("name", ["one", "passes/first", "passes/__init__", "matching"])
+@pytest.mark.parametrize(
+    "name", ["one", "passes/first", "passes/__init__", "matching", "../errors"]
+)
 def test_code_that_matters(packages: Path, name: str) -> None:
     """The module itself, and what it imports directly, through others or within a function."""
     before = one(packages)
@@ -47,12 +52,40 @@ def test_code_that_matters(packages: Path, name: str) -> None:
     assert one(packages) != before
 
 
-@pytest.mark.parametrize("name", ["engines/passes/second", "engines/other", "errors"])
+@pytest.mark.parametrize("name", ["engines/passes/second", "engines/other", "__init__"])
 def test_code_that_does_not(packages: Path, name: str) -> None:
-    """Other targets, and what the version of janus-edge covers."""
+    """Other targets, and the package's face, of which the version alone is read."""
     before = one(packages)
     (packages / "janus_edge" / f"{name}.py").write_text("changed = True\n")
     assert one(packages) == before
+
+
+LOADED = """
+import sys
+from janus_edge.engines import build
+import janus_edge.engines.{module}
+print(*(name for name in sys.modules if name.startswith("janus_edge.")))
+"""
+
+
+@pytest.mark.parametrize("module", ["ort_cpu", "ort_cuda", "tensorrt_target", "tensorrt_10_3"])
+def test_every_module_that_a_builder_loads(tmp_path: Path, module: str) -> None:
+    """An edit of any of them, shared code outside the stage included, makes another digest."""
+    package = Path(janus_edge.__file__).parent
+    shutil.copytree(package, tmp_path / "janus_edge", ignore=shutil.ignore_patterns("miniature"))
+    command = [sys.executable, "-c", LOADED.format(module=module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    roots = ["janus_edge.engines.build", f"janus_edge.engines.{module}"]
+    before, same = sources_digest(roots, tmp_path), []
+    for name in done.stdout.split():
+        path = tmp_path.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        text = path.read_text("utf-8")
+        path.write_text(f"{text}# changed\n", "utf-8")
+        same += [name] if sources_digest(roots, tmp_path) == before else []
+        path.write_text(text, "utf-8")
+    assert len(done.stdout.split()) > 20
+    assert same == []
 
 
 def test_all_roots_count(packages: Path) -> None:

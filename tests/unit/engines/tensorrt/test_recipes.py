@@ -37,6 +37,14 @@ ABLE = {"fp8": ("8.9", "12.0"), "nvfp4-weight": ("12.0",)}
 #: Layers of the network that only fp8 and nvfp4 have.
 FP8_LAYERS = ("CONSTANT FP8", "CONSTANT FP4", "QUANTIZE FP8")
 
+#: With 16 bits only the VQ models' one wide head has no fused kernel.
+ATTENTION = {
+    Graph.LANGUAGE_MODEL: "fused",
+    Graph.VISION_ENCODER: "fused",
+    Graph.VQ_ENCODER: "decomposed",
+    Graph.VQ_DECODER: "decomposed",
+}
+
 #: The graphs that must hold quantised weights.
 BLOCKED = {Graph.LANGUAGE_MODEL, Graph.VISION_ENCODER}
 QUANTISED = {
@@ -105,6 +113,7 @@ def check(bundle: Bundle, recipe: str, folder: Path, changes: Changes) -> None:
             plan = built(bundle, graph, path, out, ABLE.get(recipe, CAPABILITIES))
             found[graph], multiplied[graph] = plan.precisions, len(quantised_nodes(path))
         assert not plan.notes
+        assert plan.attention == ATTENTION.get(graph, "")
         assert out.stat().st_size > 0
         out.unlink()
     assert found.keys() == {*Graph}

@@ -38,7 +38,10 @@ def code_lines(page: str) -> list[str]:
 def commands() -> list[tuple[str, str]]:
     """Every page's `janus-edge ...` lines."""
     return [
-        (page, line) for page in PAGES for line in code_lines(page) if line.startswith("janus-edge ")
+        (page, line)
+        for page in PAGES
+        for line in code_lines(page)
+        if line.startswith("janus-edge ")
     ]
 
 

@@ -48,7 +48,7 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
         args.out.with_suffix(".md").write_text(markdown(report), "utf-8")
     print(markdown(report))
-    sys.exit(any(row["result"] != "built" for row in rows))
+    sys.exit(any(row["result"] != "built" for row in rows))  # what a GPU cannot compute counts, too
 
 
 def tried(path: Path, capabilities: list[str], profile: str) -> list[dict[str, Any]]:
@@ -108,12 +108,17 @@ def markdown(report: dict[str, Any]) -> str:
         mine = [row for row in rows if (row["recipe"], row["graph"]) == (recipe, graph)]
         cells = [cell(next(r for r in mine if r["capability"] == one)) for one in capabilities]
         lines.append(f"| {recipe} | {graph} | {' | '.join(cells)} | {growth(mine[-1])} |")
+    refused = {
+        f"{r['recipe']} {r['capability']}: {r['result']}" for r in rows if r["result"] != "built"
+    }
+    if refused:
+        lines += ["", *(f"* {line}" for line in sorted(refused))]
     return "\n".join(lines) + "\n"
 
 
 def cell(row: dict[str, Any]) -> str:
     if row["result"] != "built":
-        return row["result"]
+        return "refused"
     kind = {"fused": "f", "decomposed": "d"}.get(row["attention"], "-")
     return f"built, {kind}" + (f", {len(row['notes'])} notes" if row["notes"] else "")
 

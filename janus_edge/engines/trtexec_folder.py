@@ -7,7 +7,6 @@ FOLDER/plans/           what build.sh writes
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 from dataclasses import dataclass
@@ -39,9 +38,8 @@ def write_trtexec(
 ) -> TrtexecFolder:
     """Write the graphs of ``bundle`` and the script that builds them for ``target`` to ``folder``.
 
-    Weights are hard links where the file system has them, else copies, so that the folder can be
-    moved. ``after`` is the command to run when the plans are there. Neither a GPU nor TensorRT is
-    needed. Raises InputError for a folder that has something in it, or cannot be written, and
+    Weights are copied, so that the folder can be moved. ``after`` is the command to run when the
+    plans are there. Neither a GPU nor TensorRT is needed. Raises InputError for a folder that has something in it, or cannot be written, and
     EngineError for a bundle that the target does not take.
     """
     target.check_bundle(bundle)
@@ -110,7 +108,8 @@ def _write_graph(source: Path, graph: Graph, shapes: Profile, path: Path) -> onn
     onnx.save(model, str(path))
     for location in sorted(_locations(model)):
         if not (path.parent / location).exists():  # plans of one graph share its weights
-            _link(source.parent / location, path.parent / location)
+            # no hard link: onnx-ir reads no weights of a bundle that has one
+            shutil.copyfile(source.parent / location, path.parent / location)
     return model
 
 
@@ -123,10 +122,3 @@ def _locations(model: onnx.ModelProto) -> set[str]:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)

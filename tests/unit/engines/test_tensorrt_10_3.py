@@ -98,8 +98,8 @@ def test_quantised_language_models_build(half_bundle: Path, tmp_path: Path, reci
     from tests.unit.engines.tensorrt.test_recipes import graphs  # which needs tensorrt-rtx
 
     bundle, graph = Bundle.open(half_bundle), Graph.LANGUAGE_MODEL
-    config, ragged = bundle.manifest.config, ("*down_proj*", "vision_encoder/*")
-    paths = dict(graphs(bundle, recipe, tmp_path, Changes(block=32), ragged))
+    config = bundle.manifest.config
+    paths = dict(graphs(bundle, recipe, tmp_path, Changes()))
     wanted = engine_signature(graph, config, "tensorrt-10.3")
     model, lowered = load(paths[graph]), tmp_path / "lowered" / "language_model.onnx"
     lower_graph(model, graph.value, PASSES[graph], wanted.outputs)

@@ -217,3 +217,9 @@ def test_plans_that_cannot_be_used(
     with pytest.raises(EngineError, match=rf"text_head.plan: .*{message}"):
         sealed(tiny_bundle, plans, tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_the_bundle_stays_readable(janus_edge: Run, copied_bundle: Path, no_driver: None) -> None:
+    """The folder shares no file with the bundle: onnx-ir refuses weights that have a second link."""
+    written(janus_edge, copied_bundle, "--target", "tensorrt")
+    assert {path.stat().st_nlink for path in copied_bundle.rglob("*") if path.is_file()} == {1}

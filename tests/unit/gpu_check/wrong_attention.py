@@ -25,7 +25,7 @@ _KEPT = 6
 def parsed(bundle: Bundle, graph: Graph, profile: Profile, folder: Path) -> Network:
     """The network of the bundle's own graph, without any lowering; files go to ``folder``."""
     path = _without_lengths(bundle.graph(graph), folder)
-    return read_network(rtx().module, parse(bundle, graph, path, profile).network)
+    return read_network(rtx().module, parse("tensorrt-rtx", bundle, graph, path, profile).network)
 
 
 def _without_lengths(path: Path, folder: Path) -> Path:

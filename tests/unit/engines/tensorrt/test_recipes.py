@@ -78,8 +78,12 @@ def test_older_gpus(half_bundle: Path, tmp_path: Path, recipe: str, lacking: str
     wanted = quantised_recipe(recipe, "float16")
     assert capability_refusal(wanted, (lacking,))
     path = dict(graphs(bundle, recipe, tmp_path, Changes()))[Graph.LANGUAGE_MODEL]
-    with pytest.raises(EngineError, match="HW-specific datatypes"):
-        built(bundle, Graph.LANGUAGE_MODEL, path, tmp_path / "graph.plan", (lacking,))
+    graph = Graph.LANGUAGE_MODEL
+    with (
+        lowered(path, graph, bundle.manifest.config, tmp_path) as changed,
+        pytest.raises(EngineError, match="HW-specific datatypes"),
+    ):
+        built(bundle, graph, changed, tmp_path / "graph.plan", (lacking,))
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def remove_unit_products(
             before = layer.attention.get_input(index)
             if before is None or before.name in names:
                 continue
-            source = _factor(tensorrt, makers[before.name])
+            source = _factor(tensorrt, makers, makers[before.name])
             if source is None:
                 continue
             if not layer.attention.set_input(index, source):
@@ -94,14 +94,21 @@ def _attentions(tensorrt: TensorRT, network: INetworkDefinition) -> Iterator[IAt
             yield layer  # type: ignore[misc]
 
 
-def _factor(tensorrt: TensorRT, layer: ILayer) -> ITensor | None:
-    """What ``layer`` multiplies by a constant of one value; None if it does something else."""
-    if layer.type != tensorrt.module.LayerType.ELEMENTWISE:
+def _factor(tensorrt: TensorRT, makers: dict[str, ILayer], layer: ILayer) -> ITensor | None:
+    """What ``layer`` combines with one constant value; None if it does something else.
+
+    The parser makes no such layer in front of attention but its product with the scale's root.
+    """
+    kind = tensorrt.module.LayerType
+    source, factor = layer.get_input(0), layer.get_input(1) if layer.num_inputs > 1 else None
+    if layer.type != kind.ELEMENTWISE or source is None or factor is None:
         return None
-    source, factor = layer.get_input(0), layer.get_input(1)
-    if source is None or factor is None or {*factor.shape} != {1}:
-        return None
-    return source
+    maker = makers.get(factor.name)
+    while maker is not None and maker.type == kind.CAST:
+        inner = maker.get_input(0)
+        maker = makers.get(inner.name) if inner is not None else None
+    constant = maker is not None and maker.type == kind.CONSTANT
+    return source if constant and {*factor.shape} == {1} else None
 
 
 def _makers(network: INetworkDefinition) -> dict[str, ILayer]:

@@ -24,6 +24,9 @@ from janus_edge.progress import Row
 #: Weights that grew by less than this factor, or by so many bytes, are only aligned otherwise.
 _GROWTH, _PADDING = 1.05, 1 << 20
 
+#: Characters of the builder's own words that a note keeps.
+_REASON = 300
+
 
 @dataclass(frozen=True, slots=True)
 class BuiltPlan:
@@ -70,11 +73,13 @@ def build_plan(
     ``ports`` are the inputs and outputs that it must have, the graph table's unless given.
     ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
-    (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it is built, so that it
-    can be read when building fails, and the plan then keeps its layers' details. Raises EngineError with TensorRT's words and the fix, and InputError for a
-    profile or capability that cannot be had; neither leaves a file.
+    (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it
+    is built, so that it can be read when building fails; the plan then keeps its layers' details.
+    Fused attention is tried first, then decomposed. Raises EngineError with TensorRT's words and the
+    fix, and InputError for a profile or capability that cannot be had; neither leaves a file.
     """
     started, shapes = time.perf_counter(), optimization_profiles(graph, config, profile)
+    lacking = list[str]()
 
     def attempt(*, decomposed: bool) -> BuiltPlan | None:
         """The plan; None if attention lacks a fused kernel and may not be decomposed.
@@ -103,6 +108,7 @@ def build_plan(
             size = _write(tensorrt, graph_file, parsed, options, out, messages)
         except EngineError:
             if attention and not decomposed and messages.lack_attention:
+                lacking.append(f"no fused attention: {messages.errors[0][:_REASON]}")
                 return None
             raise
         finally:
@@ -118,7 +124,7 @@ def build_plan(
             timing_cache=build_options.timing_cache_after(tensorrt, options),
             warnings=tuple(messages.warnings),
             attention=("decomposed" if decomposed else "fused") if attention else "",
-            notes=(*parsed.notes, *_grown(parsed.weight_bytes, messages.weight_bytes)),
+            notes=(*parsed.notes, *lacking, *_grown(parsed.weight_bytes, messages.weight_bytes)),
         )
 
     plan = attempt(decomposed=False) or attempt(decomposed=True)

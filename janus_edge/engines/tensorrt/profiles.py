@@ -105,6 +105,11 @@ class Profile:
                 f"a window of {self.window.largest} codes does not fit a cache of {self.capacity} "
                 "positions: raise the capacity or lower the window"
             )
+        if self.split and self.window:
+            raise InputError(
+                "split plans take no window: TensorRT-RTX 1.7 builds no plan with fixed rows and two "
+                "profiles of several tokens; leave window out, and windows run with the prefill's kernels"
+            )
         if self.split and self.rows.largest % 2:
             raise InputError(
                 f"plans that are split take all {self.rows.largest} rows at a time, and a picture has "

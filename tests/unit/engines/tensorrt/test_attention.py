@@ -100,19 +100,40 @@ def test_a_refused_change() -> None:
     kind = tensorrt.module.LayerType
     product, factor = (SimpleNamespace(name=n, shape=(1, 1)) for n in ("p", "f"))
     source = SimpleNamespace(name="k", shape=(2, 4))
+    one = SimpleNamespace(type=kind.CONSTANT, num_outputs=1, get_output=lambda _: factor)
     made = SimpleNamespace(
-        type=kind.ELEMENTWISE, num_outputs=1, get_output=lambda _: product,
+        type=kind.ELEMENTWISE,
+        num_inputs=2,
+        num_outputs=1,
+        get_output=lambda _: product,
         get_input=lambda index: (source, factor)[index],
-    )  # fmt: skip
+    )
     first = Layer(
         attention=SimpleNamespace(get_input=lambda _: product, set_input=lambda *_: False),
-        type=kind.ATTENTION_INPUT, name="a", num_outputs=0,
-    )  # fmt: skip
-    network: Any = SimpleNamespace(num_layers=2, get_layer=lambda index: (made, first)[index])
+        type=kind.ATTENTION_INPUT,
+        name="a",
+        num_outputs=0,
+    )
+    layers = (one, made, first)
+    network: Any = SimpleNamespace(num_layers=3, get_layer=lambda index: layers[index])
     allowed = SimpleNamespace(LayerType=kind, IAttentionInputLayer=Layer)
     fake: Any = SimpleNamespace(features=tensorrt.features, module=allowed)
     with pytest.raises(EngineError, match="refuses k as input 0 of a; report it"):
         attention.remove_unit_products(fake, network, set())
+
+
+def test_a_product_with_a_computed_factor_stays() -> None:
+    """Only a constant is the parser's own factor."""
+    text = SCALED.replace(
+        "[a] y = Attention <scale = 1.0> (q, k, v)", "[a] y = Attention (q, k, v)"
+    )
+    parsed = parse_text(text)
+    makers = parsed.makers()
+    found = attention_of(parsed)
+    product = makers[found.get_input(1).name]
+    product.set_input(1, parsed.network.get_input(0))  # x, which is computed
+    assert attention.remove_unit_products(parsed.tensorrt, parsed.network, {"x", "k", "v"}) <= 1
+    assert found.get_input(1).name == product.get_output(0).name
 
 
 def test_nothing_where_a_version_has_no_attention() -> None:

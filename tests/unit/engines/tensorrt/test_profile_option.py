@@ -48,8 +48,8 @@ def test_capacities() -> None:
 
 
 def test_split() -> None:
-    """Prefill, and windows, apart from decode; every plan takes all rows at a time and no fewer."""
-    made = parse_profile("split=1,rows=4,capacity=16,chat=32,window=8", CONFIG)
+    """Prefill apart from decode; every plan takes all rows at a time and no fewer."""
+    made = parse_profile("split=1,rows=4,capacity=16,chat=32", CONFIG)
     plans = made.language_plans()
     assert [*plans] == [
         f"language_model{chat}-{phase}" for chat in ("", "-chat") for phase in ("prefill", "decode")
@@ -57,7 +57,7 @@ def test_split() -> None:
     assert {one.rows for one in plans.values()} == {Range(4, 4, 4)}
     assert [one.capacity for one in plans.values()] == [16, 16, 32, 32]
     assert [[r.largest for r in one.new_tokens] for one in plans.values()] == [
-        [16, 8], [1], [32, 8], [1],
+        [16], [1], [32], [1],
     ]  # fmt: skip
     assert made.pictures == Range(1, 2, 2)  # the graphs around it take any number
 
@@ -104,7 +104,7 @@ def test_window() -> None:
     ["", "rows=2:8,prefill=12:12,capacity=16", "rows=1:2,prefill=1,capacity=1", "rows=3",
      "window=6:16,capacity=16", "rows=4,window=2", "window=20,prefill=4,capacity=20",
      "capacity=16,chat=40", "capacity=16,chat=40,prefill=4:30,window=8", "chat=0", "chat=1024",
-     "split=1", "split=1,rows=4,capacity=16,chat=48,window=4", "rows=4,split=0"],
+     "split=1", "split=1,rows=4,capacity=16,chat=48", "rows=4,split=0"],
 )  # fmt: skip
 @pytest.mark.parametrize("config", [CONFIG, LARGE], ids=["small", "640"])
 def test_back_from_a_manifest(text: str, config: JanusConfig) -> None:
@@ -159,6 +159,7 @@ def test_back_with_more_positions() -> None:
         ("capacity=16,chat=16", "for chat with 16 positions adds nothing to one with 16"),
         ("chat=1:2", "'chat=1:2': needs a whole number; "),
         ("split=2", "split=1 for prefill and decode apart, or no split"),
+        ("split=1,window=8", "split plans take no window: .* leave window out"),
         ("split=1,rows=3", "take all 3 rows at a time, .* an even number of rows"),
         ("window=20,capacity=16,chat=32", "a window of 20 codes does not fit a cache of 16"),
         ("prefill=9,capacity=8", "a prefill of 9 tokens does not fit a cache of 8 positions"),

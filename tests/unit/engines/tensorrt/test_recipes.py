@@ -116,7 +116,7 @@ def check(bundle: Bundle, recipe: str, folder: Path, changes: Changes) -> None:
         with lowered(source, graph, bundle.manifest.config, folder) as path:
             plan = built(bundle, graph, path, out, ABLE.get(recipe, CAPABILITIES))
             found[graph], multiplied[graph] = plan.precisions, len(quantised_nodes(path))
-        assert not plan.notes
+        assert len(plan.notes) == (plan.attention == "decomposed")
         assert plan.attention == ATTENTION.get(graph, "")
         assert out.stat().st_size > 0
         out.unlink()

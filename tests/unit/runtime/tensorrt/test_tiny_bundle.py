@@ -33,7 +33,7 @@ VERSIONS = {"tensorrt": "10.16", "tensorrt-10.3": "10.3"}
 PLANS = {
     "one plan": {"capacity": 256},
     "two plans": {"capacity": 64, "chat": 256},
-    "split plans": {"capacity": 64, "chat": 256, "split": True},
+    "split plans": {"capacity": 64, "chat": 256, "split": True, "window": None},
 }
 ENGINES = [*(("tensorrt", plans) for plans in PLANS), ("tensorrt-10.3", "two plans")]
 

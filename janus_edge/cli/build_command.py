@@ -137,10 +137,10 @@ def _write_trtexec(bundle: Bundle, wanted: Target, folder: Path, out: str, as_js
 
 
 def _show(engine: Engine) -> None:
-    from janus_edge.cli.bundle_commands import passes_line, plan_lines
+    from janus_edge.cli.bundle_commands import note_lines, passes_line, plan_lines
     from janus_edge.graphs import Graph
 
-    plans, rows = engine.manifest.plans, []
+    plans, rows, notes = engine.manifest.plans, [], list[str]()
     for graph in Graph:
         build = engine.manifest.builds[graph.value]
         named = [(graph.value, engine.graph_bytes(graph), build)]
@@ -149,11 +149,19 @@ def _show(engine: Engine) -> None:
             named = [(plan.name, files[plan.file].size, plan.build) for plan in plans]
         for name, nbytes, one in named:
             scratch, done = one.workspace_bytes, passes_line(one)
+            notes += note_lines(name, one)
             rows.append(
-                (name, size(nbytes), "" if scratch is None else size(scratch),
+                (name, size(nbytes), "" if scratch is None else size(scratch), one.attention,
                  done or ("as in the bundle" if scratch is None else ""))
             )  # fmt: skip
-    print_table("", ["graph", "size>", "scratch memory>", "rewritten"], rows)
+    if any(row[3] for row in rows):
+        print_table("", ["graph", "size>", "scratch memory>", "attention", "rewritten"], rows)
+    else:  # ONNX Runtime's engines have no such choice
+        print_table(
+            "", ["graph", "size>", "scratch memory>", "rewritten"], [(*r[:3], r[4]) for r in rows]
+        )
+    for line in notes:
+        click.echo(line)
     for line in plan_lines(engine.manifest):
         click.echo(line)
     if len(plans) > 1:

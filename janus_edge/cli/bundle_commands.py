@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from janus_edge.graphs import Port
 
 
+#: Notes of a graph that are printed; a manifest has all.
+_NOTES = 3
+
 #: Types of layers that multiply matrices: their precision decides speed and size.
 _PRODUCTS = ("MATRIX_MULTIPLY", "CONVOLUTION")
 
@@ -82,6 +85,13 @@ def passes_line(build: GraphBuild) -> str:
     return ", ".join(
         f"{name} {done.changed}" for name, done in build.passes.items() if done.changed
     )
+
+
+def note_lines(name: str, build: GraphBuild) -> list[str]:
+    """What differs in an engine from its bundle's graph; the first few of each graph."""
+    hidden = len(build.notes) - _NOTES
+    more = [f"and {hidden} more in the manifest"] if hidden > 0 else []
+    return [f"{name}: {note}" for note in (*build.notes[:_NOTES], *more)]
 
 
 def _print_dimensions(bundle: Bundle) -> None:
@@ -174,6 +184,8 @@ def _build_line(build: GraphBuild) -> str:
         parts.append(f"on the device {size(build.device_weight_bytes)}")
     if build.workspace_bytes is not None:
         parts.append(f"workspace {size(build.workspace_bytes)}")
+    if build.attention:
+        parts.append(f"attention {build.attention}")
     return ", ".join([*parts, passes_line(build)]).rstrip(", ")
 
 

@@ -108,7 +108,7 @@ def build_plan(
             size = _write(tensorrt, graph_file, parsed, options, out, messages)
         except EngineError:
             if attention and not decomposed and messages.lack_attention:
-                lacking.append(f"no fused attention: {messages.errors[0][:_REASON]}")
+                lacking.append(_no_kernel(messages))
                 return None
             raise
         finally:
@@ -130,6 +130,13 @@ def build_plan(
     plan = attempt(decomposed=False) or attempt(decomposed=True)
     assert plan is not None
     return plan
+
+
+def _no_kernel(messages: Messages) -> str:
+    """Why attention is decomposed."""
+    if any("dedicated kernel" in error for error in messages.errors):
+        return "attention has no fused kernel for these shapes and types: it is built from several"
+    return f"attention is built from several kernels, since fused: {messages.errors[0][:_REASON]}"
 
 
 def _grown(before: int, after: int | None) -> tuple[str, ...]:

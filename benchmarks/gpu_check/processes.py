@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Exit code of a command that was stopped because it took too long; as `timeout` of coreutils.
 TIMED_OUT = 124
 
-#: Exit code of a command that was not started, or was stopped, for the end of the total limit.
+#: Exit code of a command that was stopped, or not started, because the total limit was used up.
 NO_TIME = 125
 
 #: must equal DependencyError.exit_code: something that is optional is not installed
@@ -117,7 +117,7 @@ def _used_up(budget: Budget) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a command and what it started, which would else hold its pipes open."""
+    """End a command and its children, which would otherwise hold its pipes open."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -1,7 +1,7 @@
-"""Plans of the fake TensorRT that any process can run: they name what they were parsed from.
+"""Plans of the fake TensorRT that any process can run: each names the graph it was parsed from.
 
-`parsed_plans.py` keeps networks in the process that parsed them. The commands of gpu-check are processes
-of their own, so a plan names its graph, and each process parses it when it first runs it.
+`parsed_plans.py` keeps networks in the process that parsed them. Each command of gpu-check is its own
+process, so a plan names its graph, and each process parses the graph at the first run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RehearsedTarget(FakeTarget):
 
 
 def install() -> None:
-    """Let the fake TensorRT run such plans; call it before its modules take TensorRT-RTX' place."""
+    """Let the fake TensorRT run such plans; call this before its modules replace TensorRT-RTX."""
     real, run = importlib.import_module(_MODULE), parsed_plans.run_plan
 
     def run_plan(key: str, given: Any, made: Any) -> None:

@@ -1,4 +1,4 @@
-"""What is sent: all that commands said, and nothing private."""
+"""The archive to send holds all output of the commands and nothing private."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.gpu_check.processes import Outcome
 
 
 def test_a_log(tmp_path: Path) -> None:
-    """Each command with its exit code and its last words, in order."""
+    """The log holds each command with its exit code and last lines, in order."""
     log = archive.Log()
     run = log.of(lambda _module, _words: Outcome(3, "said", "first\nlast", 1.0))
     assert run("janus_edge", ["build", tmp_path]).code == 3

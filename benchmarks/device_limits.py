@@ -37,7 +37,7 @@ PRECISIONS: dict[str, Recipe] = {
     "fp16": RECIPES["fp16"],
     **{name: quantised_recipe(name, "float16") for name in ("int8", "int8-weight")},
     "int4-weight, blocks of 32": quantised_recipe("int4-weight", "float16"),
-    # what TensorRT has kernels for
+    # TensorRT has kernels for these blocks
     "int4-weight, blocks of 128": quantised_recipe("int4-weight", "float16", Changes(block=128)),
 }
 
@@ -60,7 +60,7 @@ def step_bytes(config: JanusConfig, recipe: Recipe, rows: int, position: int) ->
                 continue
             scheme = recipe.scheme(graph.value, weight.node) if weight.node else None
             found["weights"] += weight.stored_bytes(recipe, scheme)
-    # the new position is read with those before it
+    # the new position is read, too
     found["cache"] = cache_bytes(config.language, rows, position + 1, recipe.bytes_per_cached)
     return found
 

@@ -1,4 +1,4 @@
-"""The checks of one target: engines built, their pictures compared, their steps timed."""
+"""The checks of one target: build engines, compare their pictures, time their steps."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TargetChecks:
         return self.commands.target
 
     def of(self, precision: str) -> Iterator[Check]:
-        """The checks in ``precision``, in the order of EVERY."""
+        """Yield the checks in ``precision``, in the order of EVERY."""
         subject, commands = f"miniature-{precision}", self.commands
         try:
             bundle = self.models.bundle(precision)

@@ -165,7 +165,7 @@ def _random(
     options: Namespace, device: Device | None, targets: list[str], scratch: Path,
     machinery: Machinery,
 ) -> Iterator[Check]:  # fmt: skip
-    """Times at published dimensions: every precision of every target, then the capacities."""
+    """Yield times at published dimensions: every precision of every target, then the capacities."""
     models = RandomModels(options.prepared or scratch, machinery.prepares, options.size)
     for precision in options.precisions:
         with contextlib.suppress(UnavailableError):

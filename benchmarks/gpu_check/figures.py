@@ -12,8 +12,8 @@ from janus_edge.compare import TOLERANCE_DB
 
 Figures = dict[str, Any]
 
-#: Attention costs by capacity where a step takes longer by more than a share of what reading the
-#: whole of the larger cache takes, and by more than what repeated measurements differ by.
+#: Attention costs by capacity if a step takes longer by more than a share of the time to read the whole
+#: larger cache, and by more than the spread of repeated measurements.
 _BY_CAPACITY, _SAME = 0.25, 1.03
 
 

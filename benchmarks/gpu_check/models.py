@@ -14,7 +14,7 @@ TRACE = "miniature.npz"
 TINY = "tiny-fp32"
 
 #: Recipes of the quantised bundles, made from the float16 one, with the options of `quantize`. The
-#: miniature is 192 wide, which blocks of 128 do not divide.
+#: miniature has a width of 192, which is not a multiple of 128.
 QUANTISED = {"int8": (), "int4-weight": ("--block", "64", "--symmetric")}
 
 #: Checked by default, the most informative first; fp32 must be asked for.

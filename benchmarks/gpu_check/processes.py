@@ -71,10 +71,10 @@ class Run(Protocol):
 
 
 class Processes:
-    """Runs with this Python, from the repository's root, with ``environment`` besides its own.
+    """Run commands with this Python, from the repository's root, with ``environment`` added to its own.
 
-    A command is stopped after ``timeout`` seconds, with all processes that it started, and when the
-    ``budget`` of all is spent. ``through`` is a module that runs the command's module in its place.
+    A command is stopped, with all processes that it started, after ``timeout`` seconds or when the common
+    ``budget`` is spent. ``through`` is a module that runs the command's module in its place.
     """
 
     def __init__(

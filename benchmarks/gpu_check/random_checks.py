@@ -46,7 +46,7 @@ class RandomChecks:
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of(self, precision: str) -> Iterator[Check]:
-        """The checks in ``precision``, in the order of EVERY."""
+        """Yield the checks in ``precision``, in the order of EVERY."""
         subject, commands = f"{self.models.dimensions}-{precision}", self.commands
         target = commands.target
         try:

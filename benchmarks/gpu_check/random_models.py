@@ -29,7 +29,7 @@ class RandomModels:
         if outcome.code:
             lacks = outcome.code == LACKS_PACKAGE or "No module named" in outcome.reason
             raise UnavailableError(
-                f"{outcome.reason}; make {path.name} where PyTorch is: "
+                f"{outcome.reason}; make {path.name} on a machine with PyTorch: "
                 "python -m benchmarks.gpu_check.random_bundles FOLDER",
                 broken=not lacks,
             )

@@ -38,7 +38,7 @@ class Reference:
     influence: float
 
     def save(self, path: Path) -> None:
-        """Write it as .npz."""
+        """Write it to an .npz file."""
         head = {"digest": self.digest, "prompts": self.prompts, "influence": self.influence,
                 "guidance_scale": GUIDANCE_SCALE, "temperature": TEMPERATURE}  # fmt: skip
         np.savez_compressed(path, head=json.dumps(head), codes=self.codes, logits=self.logits)
@@ -78,7 +78,7 @@ class PlainBackend:
 
 
 class PlainSession:
-    """A graph without optimisations; an output may be bound to its input's memory."""
+    """Open a graph without optimisations; an output may be bound to its input's memory."""
 
     def __init__(self, ort: Any, path: Path) -> None:
         options = ort.SessionOptions()

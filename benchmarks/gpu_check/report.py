@@ -127,7 +127,7 @@ class Report:
 
     @property
     def text(self) -> str:
-        """The report as markdown: the machine, a row for each engine, the checks, their figures."""
+        """The report as markdown: the machine, a row for each engine, the checks and their figures."""
         from benchmarks.gpu_check.table import (
             COLUMNS,
             capacity_lines,

@@ -70,5 +70,5 @@ def influence(janus: Janus, prompt: str) -> float:
 
 
 def request(rows: tuple[NDArray[Any], NDArray[Any]], seed: int) -> ImageRequest:
-    """One picture of a prompt's two rows of embeddings."""
+    """Make a request for one picture from a prompt's two rows of embeddings."""
     return ImageRequest([rows], [0], [seed], [0], GUIDANCE_SCALE, TEMPERATURE)

@@ -1,4 +1,4 @@
-"""One row for each engine: what its checks found, for the report and for the terminal."""
+"""One row for each engine with what its checks found, for the report and the terminal."""
 
 from __future__ import annotations
 

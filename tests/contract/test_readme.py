@@ -69,7 +69,7 @@ def test_a_command_parses(page: str, line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page: str) -> None:
-    """Every link and picture leads to a file of the repository, and every anchor to a heading."""
+    """Every link and picture leads to a repository file, and every anchor to a heading."""
     wrong = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if link.startswith(("http://", "https://")):
@@ -85,7 +85,7 @@ def test_links(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_programs(page: str) -> None:
-    """Every script, module and make target of the code blocks exists."""
+    """Every script, module and make target in the code blocks exists."""
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
     wrong = []
     for line in code_lines(page):

@@ -1,4 +1,4 @@
-"""docs/jetson.md: its files exist, its facts have sources (`test_readme.py` parses its commands)."""
+"""In docs/jetson.md, files exist and facts have sources (`test_readme.py` parses its commands)."""
 
 from __future__ import annotations
 

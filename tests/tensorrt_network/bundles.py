@@ -1,4 +1,4 @@
-"""Tiny bundles in every recipe, without another export."""
+"""Tiny bundles in every recipe, without a further export."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Numbers of TensorRT's types in numpy arrays.
 
-Floating-point types, FP8 (E4M3) and FP4 (E2M1) among them, are float32 arrays of representable numbers;
+Floating-point types, including FP8 (E4M3) and FP4 (E2M1), are float32 arrays of representable numbers;
 INT4 is int8.
 """
 
@@ -34,7 +34,7 @@ INTEGERS = {
 
 _HALF_BYTES = ("INT4", "FP4")
 
-#: What quantised numbers are clamped to (`IQuantizeLayer`).
+#: The range that quantised numbers are clamped to (`IQuantizeLayer`).
 RANGES = {"INT8": (-128, 127), "INT4": (-8, 7), "FP8": (-448.0, 448.0), "FP4": (-6.0, 6.0)}
 
 

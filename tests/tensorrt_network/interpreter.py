@@ -1,4 +1,4 @@
-"""Computes a parsed network."""
+"""Compute a parsed network."""
 
 from __future__ import annotations
 

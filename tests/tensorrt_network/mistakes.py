@@ -1,4 +1,4 @@
-"""Mistakes that a parser, a lowering pass or a version of TensorRT could make, one or more per layer type."""
+"""Mistakes that a parser, a lowering pass or a TensorRT version could make, at least one per layer type."""
 
 from __future__ import annotations
 

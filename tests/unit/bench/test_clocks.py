@@ -79,7 +79,7 @@ def test_power_mode(tmp_path: Path, printed: str, expected: str) -> None:
 
 
 def test_power_mode_without_names(tmp_path: Path) -> None:
-    """A container may have the status alone; without it the reason is given."""
+    """A container may have only the status; without it the reason is given."""
     write(tmp_path, {"var/lib/nvpmodel/status": "pmode:0001"})
     assert power_mode(tmp_path, lambda: "") == ("(1)", "")
     mode, why = power_mode(tmp_path / "none", lambda: "")

@@ -13,7 +13,7 @@ HWMON, DRIVER = "sys/class/hwmon", "sys/bus/i2c/drivers/ina3221"
 
 
 def write(root: Path, files: dict[str, object]) -> None:
-    """Write each value to its file, as a line."""
+    """Write each value to its file as one line."""
     for name, value in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def orin_nano(root: Path, *, held: bool = False) -> Path:
 
 
 def agx_orin(root: Path) -> None:
-    """AGX Orin: two monitors, no input rail, channels that are not connected."""
+    """AGX Orin: two monitors, no input rail, unconnected channels."""
     ina3221(root, "1-0040", 3, {
         "VDD_GPU_SOC": (19000, 200), "VDD_CPU_CV": (19000, 100), "VIN_SYS_5V0": (5000, 1000),
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""int8 and fp8 by their definitions, and what depends on their levels."""
+"""int8 and fp8 match their definitions, and so does what depends on their levels."""
 
 from __future__ import annotations
 

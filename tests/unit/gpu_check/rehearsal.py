@@ -25,12 +25,12 @@ from tests.unit.runtime.ort_cuda.fake_onnxruntime import CUDA, FakeOnnxRuntime
 
 WARNING = "REHEARSAL: no GPU took part; times, limits and memory mean nothing"
 
-#: Names what is rehearsed to the commands; only the rehearsal sets it.
+#: Environment variable that says what is rehearsed; only the rehearsal sets it.
 VARIABLE = "JANUS_EDGE_REHEARSAL"
 
 _LIBRARY, _CAPABILITY = "libcuda.so.1", "8.9"
 
-#: Module, version in the recorded table, and tool of each TensorRT.
+#: Module, version in the recorded table, and tool for each TensorRT.
 _FLAVOURS = {
     "tensorrt": ("tensorrt", "10.16", "tensorrt"),
     "tensorrt-rtx": ("tensorrt_rtx", "rtx-1.7", "tensorrt-rtx"),

@@ -26,7 +26,7 @@ _MODULE = "tensorrt_rtx"
 
 @dataclass
 class RehearsedTarget(FakeTarget):
-    """A target whose plans name their bundle; ``what`` is rehearsed (`options.REHEARSALS`)."""
+    """A target whose plans name their bundle; ``what`` says what is rehearsed (`options.REHEARSALS`)."""
 
     what: str = "right"
 
@@ -55,7 +55,7 @@ def install() -> None:
 
 
 def _parse(key: str) -> None:
-    """Add the interpreter of the network that ``key`` names."""
+    """Add the interpreter for the network that ``key`` names."""
     name, path, graph_name, capacity, what = json.loads(key)
     bundle, graph = Bundle.open(path, verify=False), Graph(graph_name)
     profile = parse_profile(f"rows=2:8,prefill=16:64,capacity={capacity}", bundle.manifest.config)

@@ -26,7 +26,7 @@ def test_a_log(tmp_path: Path) -> None:
 
 
 def test_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders, the home and the host's name are replaced, the longest first."""
+    """Folders, the home folder and the host's name are replaced, the longest first."""
     monkeypatch.setattr(archive.Path, "home", lambda: Path("/home/someone"))
     monkeypatch.setattr(archive.platform, "node", lambda: "machine-7")
     text = "/home/someone/work/wheels/a on machine-7 /home/someone/b"

@@ -58,7 +58,7 @@ def test_without_bundles(tmp_path: Path, error: str, state: str) -> None:
     """Without PyTorch the checks are skipped, with the command that makes the bundles."""
     found = made(tmp_path, FakeRun({"random_bundles": failed(1, error)}))
     assert found[0].state == state
-    assert "make 1b-fp16 where PyTorch is" in found[0].reason
+    assert "make 1b-fp16 on a machine with PyTorch" in found[0].reason
     assert {check.state for check in found[1:]} == {SKIPPED}
 
 

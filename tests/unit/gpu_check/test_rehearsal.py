@@ -25,7 +25,7 @@ from benchmarks.gpu_check.processes import ROOT
 
 @pytest.fixture(scope="module")
 def prepared(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared folder with ``tiny_bundle`` in the miniature's place, to be quick."""
+    """Prepare a folder with ``tiny_bundle`` in the miniature's place, to be quick."""
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copytree(tiny_bundle, folder / "miniature-fp32")
     (folder / "miniature.npz").write_bytes(b"")  # PyTorch's run is not compared here
@@ -33,7 +33,7 @@ def prepared(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def rehearse(prepared: Path, out: Path, what: str, targets: str) -> tuple[int, Any, str]:
-    """Exit code, report and what was printed."""
+    """Run the rehearsal; return the exit code, the report and what was printed."""
     words = ["--rehearse", what, "--prepared", prepared, "--out", out, "--targets", targets]
     more = ["--precisions", "fp32", "--seconds", "0.1", "--total", "600"]
     done = subprocess.run(

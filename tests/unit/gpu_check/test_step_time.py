@@ -13,7 +13,7 @@ from benchmarks.gpu_check.step_time import step_times
 
 
 class Clock:
-    """Seconds that codes take."""
+    """A clock that only the codes move."""
 
     now = 0.0
 

@@ -1,4 +1,4 @@
-"""The row of an engine, and the summary of the terminal."""
+"""An engine's row, and the summary on the terminal."""
 
 from __future__ import annotations
 

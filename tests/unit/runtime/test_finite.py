@@ -67,14 +67,14 @@ def test_what_is_not_finite(kind: str, value: float, beside: float) -> None:
 
 
 def test_windows_have_no_step() -> None:
-    """Logits of a window belong to several steps, so the error names none."""
+    """Logits of a window belong to several steps, so the error does not name a step."""
     with pytest.raises(BackendError, match="the image logits are not finite"):
         require_finite(np.array([np.nan], np.float32))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_finite(kind: str) -> None:
-    """An empty array has no value that is not finite."""
+    """An empty array passes: it has no value that is not finite."""
     assert require_finite(stored(kind, np.zeros((0, 4))), 1) == 0
 
 

@@ -1,4 +1,4 @@
-"""The tiny model in every recipe, each made once a session."""
+"""The tiny model in every recipe, made once a session for each."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def unnormalised_attention(network: Any, x: Any) -> Any:
     ],
 )
 def test_what_has_no_semantics(build: Build, told: str) -> None:
-    """An unknown layer type and an unknown value of an attribute raise when the network is read."""
+    """An unknown layer type or attribute value raises when the network is read."""
     with pytest.raises(UnknownError, match=told):
         made(build)
 

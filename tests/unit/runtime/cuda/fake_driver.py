@@ -1,6 +1,6 @@
 """A CUDA driver without a GPU: the functions of `libcuda.so.1` on this machine's memory.
 
-It does nothing before it must: what is queued runs when somebody waits, in order, so a result that
+It does nothing before it must: queued work runs, in order, when the host waits, so a result that
 is read too early is not there yet. Memory is full of 0xFF (not a number) until it is written. What
 a driver would only punish by chance is an error at once: memory that was freed, copies beyond an
 allocation, calls without a current context, calls that a capture forbids. A kernel is the loaded

@@ -3,7 +3,7 @@
 Its classes have the members that the recorded table gives those of the version, and no others: a
 call of anything else fails as it would there. A plan is JSON that holds the tensors, the profiles
 and what computes them: a network of NVIDIA's parser (`parsed_plans`), or a numpy function. Runs are
-queued on the fake's stream and captured by it. What TensorRT would do wrong in silence is an error.
+queued on the fake's stream and captured by it. What TensorRT would do wrong silently is an error.
 """
 
 from __future__ import annotations

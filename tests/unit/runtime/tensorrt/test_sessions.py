@@ -28,7 +28,7 @@ LM, H = CONFIG.language, CONFIG.language.hidden_size
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-10.3"])
 def target(request: pytest.FixtureRequest) -> str:
-    """An engine that updates the cache, and one that returns the new rows."""
+    """Targets: one updates the cache, the other returns the new rows."""
     return str(request.param)
 
 

@@ -40,7 +40,7 @@ ENGINES = [*(("tensorrt", plans) for plans in PLANS), ("tensorrt-10.3", "two pla
 
 @pytest.fixture(scope="module", params=ENGINES, ids=" ".join)
 def built(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The target, and which plans of the language model it builds."""
+    """Return the target and the plans of the language model that it builds."""
     found: tuple[str, str] = request.param
     return found
 

@@ -1,7 +1,7 @@
 """What the GPU reports while something runs: power, clocks, temperature.
 
 A thread runs `nvidia-smi` once a second. It comes with every driver, whereas nvidia-ml-py, which gives
-`janus_edge.bench.instruments` more figures, may not be installed. A Jetson reports no such figures.
+`janus_edge.bench.instruments` more figures, may not be installed. A Jetson's `nvidia-smi` has none.
 """
 
 from __future__ import annotations

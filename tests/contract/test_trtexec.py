@@ -63,7 +63,7 @@ def test_the_check_finds() -> None:
 
 
 def test_the_line() -> None:
-    """Each profile is followed directly by its shapes, as trtexec reads them; the rest is our own choice."""
+    """Each profile is followed directly by its shapes, as trtexec reads them; the other options are ours."""
     first = ["--onnx=g/x.onnx", "--saveEngine=p/x.plan"]
     profiles = [
         "--profile=0", "--minShapes=x:1x2,past_key.0:1x8", "--optShapes=x:3x4,past_key.0:1x8",

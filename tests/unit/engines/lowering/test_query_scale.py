@@ -96,7 +96,7 @@ def test_what_would_be_rounded_is_not_folded() -> None:
 
 
 def test_queries_that_others_read_are_not_folded() -> None:
-    """A projection with another reader is not folded, which would change its values; Shape reads none."""
+    """Queries with another reader are not folded: it would read other values. Shape reads no values."""
     given = projected(16).replace("=> (", "=> (float[B,S,32] p, ")
     assert operators(scaled(given)[0])[-2:] == ["Mul", "Attention"]
     sizes = projected(16).replace("=> (", "=> (int64[4] s, ").replace("[a]", "s = Shape (qt)\n[a]")

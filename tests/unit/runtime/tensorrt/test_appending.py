@@ -77,8 +77,7 @@ def test_codes_are_those_of_the_plain_loop(
 
 def test_one_launch_a_step(backend: TensorRTBackend, machine: Machine) -> None:
     """One kernel appends all layers' keys and values and is captured with the step. It is queued in the
-    prefill, in the uncaptured step and in the capture. A replayed step queues no copy and allocates no
-    memory."""
+    prefill, in the uncaptured step and in the capture. It adds no copy and no memory to a step."""
     drawn(request([7], [0]), backend)
     calls = machine.driver.calls
     assert calls["cuLaunchKernel"] == 3

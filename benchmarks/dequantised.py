@@ -1,7 +1,7 @@
-"""A bundle whose nvfp4 weights are written out as floats, for measuring: ONNX Runtime has no kernel.
+"""Write a bundle's nvfp4 weights out as floats, for measuring: ONNX Runtime has no kernel for them.
 
-Each weight is what its DequantizeLinear nodes make of it by ONNX's definition, from the bundle's own
-files, so that the numbers are those of a device that runs them.
+Each weight is what its DequantizeLinear nodes compute by ONNX's definition from the bundle's own
+files, so the numbers are those of a device that runs them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from janus_edge.recipe import Rule, Scheme
 
 
 def runnable(path: Path) -> Path:
-    """``path``, or where it has nvfp4 weights a bundle beside it that the CPU can run."""
+    """Return ``path``, or a bundle beside it that the CPU can run if ``path`` has nvfp4 weights."""
     bundle = Bundle.open(path)
     if "nvfp4" not in bundle.manifest.recipe.number_types:
         return path
@@ -40,7 +40,7 @@ def runnable(path: Path) -> Path:
             entries[name] = replace(entry, weights=(f"graphs/{own}",) if present else ())
         for file in (manifest.tokenizer, manifest.text_embeddings.file):
             shutil.copyfile(bundle.file(file), writer.folder / file)
-        # int8 stands for "holds Q/DQ nodes", as where another library quantised
+        # int8 stands for "holds Q/DQ nodes", as for a bundle that another library quantised
         rules = tuple(Rule(r.pattern, r.scheme and Scheme("int8")) for r in manifest.recipe.rules)
         recipe = replace(manifest.recipe, rules=rules)
         writer.seal(replace(manifest, recipe=recipe, graphs=entries, files={}, parity={}))
@@ -48,7 +48,7 @@ def runnable(path: Path) -> Path:
 
 
 def _fold(graph: onnx.GraphProto) -> None:
-    """Replace DequantizeLinear nodes of 4-bit and 8-bit float constants by what they compute."""
+    """Replace DequantizeLinear nodes of 4-bit and 8-bit float constants with their results."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in [*graph.node]:
         if node.op_type != "DequantizeLinear" or not {*node.input} <= constants.keys():

@@ -1,13 +1,14 @@
-"""The least time of a painting step by device: bytes that it must read over the memory's data sheet.
+"""Minimum time of a painting step by device: the bytes it must read over the memory's bandwidth.
 
     PYTHONPATH=. python benchmarks/device_limits.py --out benchmarks/results/device-limits.json
 
-Nothing is measured. A step of one picture has two rows (guidance). It reads the weights of the language
-model and the image head as a recipe stores them (janus_edge/weight_table.py, whose test holds it equal
-to real bundles), the keys and values of both rows up to the position, and of tables the rows that it
-needs: rotary sines and cosines, and the code's embedding. Activations, and what a kernel reads twice,
-are not counted. Bandwidths are those of NVIDIA's data sheets, which no GPU reaches.
-Needs the extra `export`, which holds the dimensions.
+Nothing is measured. A step of one picture has two rows (guidance). It reads:
+* the weights of the language model and the image head, as a recipe stores them
+  (janus_edge/weight_table.py, which a test compares with real bundles);
+* the keys and values of both rows up to the position;
+* the rows that it needs of tables: rotary sines and cosines, and the code's embedding.
+Activations and repeated reads by a kernel are not counted. Bandwidths are those of NVIDIA's data
+sheets, which no GPU reaches. Needs the extra `export`, which holds the dimensions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from janus_edge.recipe import RECIPES, Recipe
 from janus_edge.runtime.kv_cache import cache_bytes
 from janus_edge.weight_table import weights
 
-#: GB/s (10^9) of the memory, by NVIDIA's data sheets.
+#: Memory bandwidth in GB/s (10^9), from NVIDIA's data sheets.
 DEVICES = {
     "Orin Nano": 68.0, "Orin NX, Nano Super": 102.4, "AGX Orin": 204.8, "Thor": 273.0, "4090": 1008.0,
     "H100": 3350.0, "H200": 4800.0,
@@ -36,21 +37,21 @@ PRECISIONS: dict[str, Recipe] = {
     "fp16": RECIPES["fp16"],
     **{name: quantised_recipe(name, "float16") for name in ("int8", "int8-weight")},
     "int4-weight, blocks of 32": quantised_recipe("int4-weight", "float16"),
-    # what TensorRT has kernels for
+    # TensorRT has kernels for these blocks
     "int4-weight, blocks of 128": quantised_recipe("int4-weight", "float16", Changes(block=128)),
 }
 
 #: Graphs of a step that read weights; the sampler has none.
 GRAPHS = (Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.IMAGE_EMBEDDING)
 
-#: Tables of which a step reads rows.
+#: Tables that a step reads rows from.
 TABLES = ("rotary_cos", "rotary_sin", "table")
 
 ROWS, POSITION = 2, 330
 
 
 def step_bytes(config: JanusConfig, recipe: Recipe, rows: int, position: int) -> dict[str, int]:
-    """Bytes of weights, of the cache, and of rows of tables that a step reads."""
+    """Return the bytes of weights, cache and table rows that a step reads."""
     found = {"weights": 0, "tables": 0}
     for graph in GRAPHS:
         for weight in weights(graph, config):
@@ -59,13 +60,13 @@ def step_bytes(config: JanusConfig, recipe: Recipe, rows: int, position: int) ->
                 continue
             scheme = recipe.scheme(graph.value, weight.node) if weight.node else None
             found["weights"] += weight.stored_bytes(recipe, scheme)
-    # the new position is read with those before it
+    # the new position is read, too
     found["cache"] = cache_bytes(config.language, rows, position + 1, recipe.bytes_per_cached)
     return found
 
 
 def limits(rows: int = ROWS, position: int = POSITION) -> dict[str, dict[str, dict[str, float]]]:
-    """By model and recipe: GB a step, and milliseconds by device."""
+    """Return GB per step, and milliseconds by device, for each model and recipe."""
     table: dict[str, dict[str, dict[str, float]]] = {}
     for model in MODELS:
         for name, recipe in PRECISIONS.items():
@@ -76,7 +77,7 @@ def limits(rows: int = ROWS, position: int = POSITION) -> dict[str, dict[str, di
 
 
 def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The table of docs/jetson.md: milliseconds to three digits."""
+    """Return the table of docs/jetson.md, with milliseconds to three digits."""
     heads = [f"{device}, {speed:.0f} GB/s" for device, speed in DEVICES.items()]
     lines = [f"| | GB a step | {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) + 1)}"]
     for model, recipes in table.items():
@@ -87,7 +88,7 @@ def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits, none after the point from 100 on."""
+    """Format with three digits, and from 100 on without decimals."""
     return (
         f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value < 100 else f"{value:.0f}"
     )

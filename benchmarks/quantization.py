@@ -10,8 +10,8 @@ can be added to some variants; --prompts, --questions and --guidance must stay. 
 ``--graphs NAME=FOLDER`` adds a variant whose graphs another library quantised: FOLDER/GRAPH.onnx and
 FOLDER/GRAPH.weights replace those of the float bundle (``benchmarks/peers`` makes such folders). A
 variant of theirs that cannot be opened stays in the table with the reason. ``--bundle NAME=BUNDLE``
-adds a bundle that is there already, as one that was exported in fp16. Weights in nvfp4 are measured
-as the floats that they stand for (``dequantised.py``).
+adds a bundle that exists already, such as one exported in fp16. Weights in nvfp4 are measured
+as the floats that they represent (``dequantised.py``).
 """
 
 from __future__ import annotations

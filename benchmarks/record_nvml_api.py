@@ -1,9 +1,9 @@
-"""Record what nvidia-ml-py has, for the fake of the tests (tests/unit/bench/nvml.json).
+"""Record the members of nvidia-ml-py for the fake in the tests (tests/unit/bench/nvml.json).
 
     pip install nvidia-ml-py==12.535.161, then ==13.615.71, each in an environment of its own
     PYTHONPATH=. ENVIRONMENT/bin/python benchmarks/record_nvml_api.py tests/unit/bench/nvml.json
 
-Names of functions, and names and values of constants; nothing is called, no driver is needed.
+Records names of functions, and names and values of constants. It calls nothing, so it needs no driver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-#: What is kept of about 2500 names.
+#: The members to keep, of about 2500 names.
 _PREFIXES = (
     "nvmlInit", "nvmlShutdown", "nvmlDeviceGet", "nvmlSystemGet", "nvmlClocks", "NVML_CLOCK_",
     "NVML_TEMPERATURE_", "NVMLError",

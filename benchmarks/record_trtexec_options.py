@@ -1,10 +1,10 @@
-"""Which options NVIDIA's trtexec has, by its source.
+"""Record which options NVIDIA's trtexec has, from its source.
 
     git clone https://github.com/NVIDIA/TensorRT
     python benchmarks/record_trtexec_options.py TensorRT release/10.3 release/10.16 \
         --out tests/contract/trtexec_options.json
 
-For each branch: the version that it states, and every option that both the help and the parser have.
+For each branch it writes the stated version and every option in both the help text and the parser.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOURCE = "samples/common/sampleOptions.cpp"
 HELP = re.compile(r'"\s{1,4}(--[A-Za-z0-9]+[^"]*)')
 NAME = re.compile(r"--([A-Za-z0-9]+)(=?)")
 
-#: getAndDelOption(arguments, "--minShapes", ...) and its kin.
+#: getAndDelOption(arguments, "--minShapes", ...) and similar calls.
 PARSED = re.compile(r'"--([A-Za-z0-9]+)"')
 
 
@@ -49,11 +49,11 @@ def main() -> None:
 
 
 def options(source: str) -> dict[str, bool]:
-    """By name: whether the help shows a value behind it."""
+    """Map each option to whether the help shows a value after it."""
     parsed = set(PARSED.findall(source))
     shown: dict[str, bool] = {}
     for words in HELP.findall(source):
-        # the columns of a help text are two spaces apart at least; aliases stand in the first
+        # the columns of a help text are at least two spaces apart; aliases stand in the first
         for name, value in NAME.findall(re.split(r"\s{2,}", words)[0]):
             shown[name] = shown.get(name, False) or bool(value)
     return {name: shown[name] for name in sorted(shown) if name in parsed}

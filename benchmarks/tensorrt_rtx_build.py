@@ -1,11 +1,11 @@
-"""Which graphs of which bundles TensorRT-RTX builds, for which compute capabilities, without a GPU.
+"""Record which graphs TensorRT-RTX builds for which compute capabilities, without a GPU.
 
     python benchmarks/tensorrt_rtx_build.py janus-fp16 janus-int8 --sm 8.9 --sm 12.0 --out builds.json
 
-Builds as `janus-edge build --target tensorrt-rtx` does, once for each bundle and compute capability:
-NVIDIA's own parser and builder, which need no driver. A table says for each graph whether it was built,
-whether its attention is fused or decomposed, and the bytes of its weights in the bundle's graph and in
-the plan. That a plan runs, and how fast, only a GPU shows.
+Builds as `janus-edge build --target tensorrt-rtx` does, once for each bundle and compute capability.
+NVIDIA's own parser and builder need no driver. For each graph a table says whether it was built, whether
+its attention is fused or decomposed, and how many bytes its weights take in the bundle's graph and in
+the plan. Only a GPU can show that a plan runs, and how fast.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--sm", action="append", help="compute capability; default: 8.9, 12.0")
-    parser.add_argument("--profile", default="", help="as of janus-edge build")
-    parser.add_argument("--out", type=Path, help="JSON; a table in Markdown goes beside it")
+    parser.add_argument("--profile", default="", help="as in janus-edge build")
+    parser.add_argument("--out", type=Path, help="JSON; a Markdown table is written beside it")
     args = parser.parse_args()
     wanted = args.sm or ["8.9", "12.0"]
     rows = [row for path in args.bundles for row in tried(path, wanted, args.profile)]
@@ -48,11 +48,13 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
         args.out.with_suffix(".md").write_text(markdown(report), "utf-8")
     print(markdown(report))
-    sys.exit(any(row["result"] != "built" for row in rows))  # what a GPU cannot compute counts, too
+    sys.exit(
+        any(row["result"] != "built" for row in rows)
+    )  # a graph that a GPU cannot compute counts, too
 
 
 def tried(path: Path, capabilities: list[str], profile: str) -> list[dict[str, Any]]:
-    """One row for each graph and compute capability."""
+    """Return one row for each graph and compute capability."""
     bundle, rows = Bundle.open(path), []
     for capability in capabilities:
         options = TargetOptions(profile=profile, capabilities=(capability,))
@@ -89,7 +91,7 @@ def built(made: Any, bundle: Bundle, graph: Graph) -> dict[str, Any]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """A line for each recipe and graph, the compute capabilities as columns."""
+    """Return a line for each recipe and graph, with the compute capabilities as columns."""
     rows = report["builds"]
     capabilities = [*dict.fromkeys(row["capability"] for row in rows)]
     lines = [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# before numpy is imported: threads that wait for each other make small products a hundred times slower
-# where other processes take the cores
+# before numpy is imported: where other processes take the cores, threads that wait for each other
+# make small products a hundred times slower
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

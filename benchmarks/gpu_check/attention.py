@@ -1,9 +1,9 @@
-"""Whether attention was built as one kernel: what the build recorded, and what the plan holds.
+"""Check whether attention was built as one kernel: what the build recorded and what the plan holds.
 
     python -m benchmarks.gpu_check.attention ENGINE
 
-Prints JSON. The engine inspector names kernels only in plans that were built with that detail; from
-others it reads the layers' names, which tell less.
+Prints JSON. The engine inspector names kernels only in plans that were built with that detail. For
+other plans it gives the names of layers, which say less.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from janus_edge.runtime.session import open_backend
 
 FUSED, DECOMPOSED, UNKNOWN = "fused", "decomposed", "unknown"
 
-#: Words in the names of kernels that compute attention as a whole, and of a part of it.
+#: Words in the names of kernels that compute the whole attention, and of kernels that compute a part.
 _WHOLE = re.compile(r"mha|flash|attention|attn|sdpa", re.I)
 _PART = re.compile(r"softmax", re.I)
 
-#: Names of layers that are kept, with their numbers left out.
+#: Number of layer names that are kept; numbers inside the names are left out.
 _MOST = 24
 
 
 def recorded(manifest: Mapping[str, Any], graph: str = Graph.LANGUAGE_MODEL.value) -> str:
-    """What the engine's manifest says of a graph's attention ('decomposed: no kernel'), or that it
-    says nothing."""
+    """Return what the engine's manifest records of a graph's attention ('decomposed: no kernel'), or
+    that it records nothing."""
     found = manifest["builds"][graph].get("attention")
     if isinstance(found, Mapping):
         found = ": ".join(str(value) for value in found.values() if value)
@@ -41,14 +41,14 @@ def recorded(manifest: Mapping[str, Any], graph: str = Graph.LANGUAGE_MODEL.valu
 
 
 def kind(names: Sequence[str]) -> str:
-    """Fused or decomposed by the names of layers and kernels; unknown where none speaks of it."""
+    """Classify attention by the names of layers and kernels; unknown if no name mentions it."""
     if any(_PART.search(name) for name in names):
         return DECOMPOSED
     return FUSED if any(_WHOLE.search(name) for name in names) else UNKNOWN
 
 
 def layer_names(information: str) -> list[str]:
-    """The names of layers and kernels in the inspector's JSON."""
+    """Return the names of layers and kernels in the inspector's JSON."""
     layers = json.loads(information).get("Layers", [])
     return [
         " ".join(str(layer[k]) for k in ("Name", "LayerType", "TacticName") if layer.get(k))
@@ -59,7 +59,7 @@ def layer_names(information: str) -> list[str]:
 
 
 def inspect(engine: Engine) -> dict[str, Any]:
-    """Both accounts of the language model's attention."""
+    """Return both accounts of the language model's attention: the build's and the inspector's."""
     manifest = json.loads((engine.path / "manifest.json").read_text("utf-8"))
     found: dict[str, Any] = {"recorded": recorded(manifest)}
     backend: Any = open_backend(engine)
@@ -78,7 +78,7 @@ def inspect(engine: Engine) -> dict[str, Any]:
 
 
 def _inspected(backend: Any, plan: Path) -> tuple[list[str], str]:
-    """Names from the engine inspector, or why there are none."""
+    """Return names from the engine inspector, or the reason why there are none."""
     environment = backend.environment()
     trt = environment.tensorrt.module
     environment.device.make_current()
@@ -93,7 +93,7 @@ def _inspected(backend: Any, plan: Path) -> tuple[list[str], str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Inspect one engine; the exit code."""
+    """Inspect one engine and return the exit code."""
     (path,) = map(Path, arguments)
     try:
         print(json.dumps(inspect(Engine.open(path))))

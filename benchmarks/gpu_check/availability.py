@@ -21,9 +21,9 @@ def find_device() -> Device | str:
 
 
 def why_not(target: str, device: Device | str, *, asked: bool = False) -> str | None:
-    """Why engines of ``target`` cannot be built and run here; None where they can be tried.
+    """Return why engines of ``target`` cannot be built and run here; None if they can be tried.
 
-    Of the targets that one TensorRT has, only the newest is tried unless the other is ``asked`` for.
+    If one TensorRT serves two targets, only the newer one is tried unless the other is ``asked`` for.
     """
     if target == "ort-cpu":
         return _without("CPUExecutionProvider")

@@ -1,4 +1,4 @@
-"""The checks of one target: engines built, their pictures compared, their steps timed."""
+"""The checks of one target: build engines, compare their pictures, time their steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.gpu_check.report import FAILED, PASSED, SKIPPED, Check
 
 BUILD, PAINTING, STEP, TORCH = "build", "painting", "step", "parity: PyTorch"
 
-#: Those of every precision; CAPACITY and TORCH are made of the first one alone.
+#: The checks of every precision; CAPACITY and TORCH run for the first one only.
 EVERY = (BUILD, PAINTING, STEP, ATTENTION)
 
 #: Painting takes two rows a picture; prompts are compared two at a time.
@@ -30,8 +30,8 @@ def skipped(target: str, subject: str, why: str, names: tuple[str, ...]) -> list
 class TargetChecks:
     """The checks of the target that ``commands`` are for.
 
-    Each step is timed for ``seconds``. ``engines`` and ``steps`` are what was built and timed so far, by
-    the bundle's name.
+    Each step is timed for ``seconds``. ``engines`` and ``steps`` hold what was built and timed so far,
+    by the bundle's name.
     """
 
     commands: EngineCommands
@@ -46,7 +46,7 @@ class TargetChecks:
         return self.commands.target
 
     def of(self, precision: str) -> Iterator[Check]:
-        """The checks in ``precision``, in the order of EVERY."""
+        """Yield the checks in ``precision``, in the order of EVERY."""
         subject, commands = f"miniature-{precision}", self.commands
         try:
             bundle = self.models.bundle(precision)
@@ -70,7 +70,7 @@ class TargetChecks:
         yield commands.attention(subject, engine)
 
     def capacity(self, precision: str) -> Check:
-        """The language model's step with a small cache and with a large one, filled alike."""
+        """Time the language model's step with a small and a large cache, filled to the same position."""
         subject = f"miniature-{precision}"
         if subject not in self.engines:
             return skipped(self.target, subject, "its engine was not built", (CAPACITY,))[0]
@@ -78,14 +78,14 @@ class TargetChecks:
         return self.commands.capacity(subject, bundle, self.engines[subject], step)
 
     def torch(self, precision: str) -> Check:
-        """Each stage, and codes after PyTorch's own codes."""
+        """Compare each stage with PyTorch, and codes after PyTorch's own codes."""
         subject = f"miniature-{precision}"
         if subject not in self.engines:
             return skipped(self.target, subject, "its engine was not built", (TORCH,))[0]
         try:
             trace = self.models.trace()
         except UnavailableError as why:
-            return self._lacking(subject, TORCH, f"PyTorch's run is not here: {why}", why.broken)
+            return self._lacking(subject, TORCH, f"PyTorch's run is missing: {why}", why.broken)
         words: list[str | Path] = ["parity", trace, self.engines[subject], "--json"]
         outcome = self.commands.run("janus_edge", words)
         return judged(self.target, subject, TORCH, outcome, figures.of_torch_parity)
@@ -94,7 +94,7 @@ class TargetChecks:
         try:
             reference = self.models.reference(precision)
         except UnavailableError as why:
-            return self._lacking(subject, PAINTING, f"the CPU's run is not here: {why}", why.broken)
+            return self._lacking(subject, PAINTING, f"the CPU's run is missing: {why}", why.broken)
         outcome = self.commands.run("benchmarks.gpu_check.painting", [engine, reference])
         return judged(self.target, subject, PAINTING, outcome, figures.of_painting)
 

@@ -35,16 +35,16 @@ RESULTS = ROOT / "benchmarks" / "results"
 #: Exit codes beside 0 and argparse's 2.
 SOMETHING_FAILED, NOTHING_RAN = 1, 3
 
-#: Runs commands on fakes; only there where the tests are.
+#: Runs commands on fakes; exists only in a checkout with the tests.
 _REHEARSAL = "tests.unit.gpu_check.rehearsal"
 
-#: Seconds for what is made before the checks begin.
+#: Seconds allowed for the preparation before the checks begin.
 _PREPARING = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """How commands run: their ``environment``, through which module, and who keeps what they say."""
+    """How commands run: their ``environment``, the module that runs them, and the log of their output."""
 
     environment: dict[str, str]
     through: str
@@ -52,13 +52,13 @@ class Machinery:
 
     @property
     def prepares(self) -> archive.Logged:
-        """Runs commands that need no GPU, before the checks begin; on no fakes."""
+        """Return a runner for commands that need no GPU, before the checks begin; it uses no fakes."""
         return self.log.of(Processes(_PREPARING, self.environment))
 
     def run(
         self, timeout: float, budget: Budget | None = None, **environment: str
     ) -> archive.Logged:
-        """Runs commands for at most ``timeout`` seconds each."""
+        """Return a runner that stops each command after ``timeout`` seconds."""
         named = {**self.environment, **environment}
         made = Processes(timeout, named, budget=budget, through=self.through)
         return self.log.of(made)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = find_device()
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
         scratch = Path(folder)
-        # caches of its own, so that what earlier runs left behind makes nothing faster
+        # caches of this run only, so that files of earlier runs speed nothing up
         environment = {"JANUS_EDGE_CACHE": str(scratch / "cache"), "ORT_DISABLE_TELEMETRY": "1"}
         if warning:
             environment["JANUS_EDGE_REHEARSAL"] = options.rehearse
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end(options: Namespace, report: Report, said: str) -> int:
-    """Show and write the report; the exit code."""
+    """Print and write the report, and return the exit code."""
     print("", *summary(report), sep="\n")
     if not report.ran:
         print("nothing could be checked here, so no report is written")
@@ -121,7 +121,7 @@ def _end(options: Namespace, report: Report, said: str) -> int:
 def all_checks(
     options: Namespace, device: Device | str, scratch: Path, machinery: Machinery
 ) -> Iterator[Check]:
-    """Those of every target that was asked for, the most telling of each first."""
+    """Yield the checks of every requested target, the most informative precision of each first."""
     models = Models(options.prepared or scratch, machinery.prepares)
     found = device if isinstance(device, Device) else None
     targets = []
@@ -137,7 +137,7 @@ def all_checks(
         yield from _random(options, found, targets, scratch, machinery)
         return
     _prepare(options, models)
-    # from here on: what PyTorch and the CPU take to prepare is no matter of the GPU's
+    # the limit starts here: preparation with PyTorch and on the CPU does not count
     budget = Budget(options.total)
     run = machinery.run(options.timeout, budget)
     each = [
@@ -165,7 +165,7 @@ def _random(
     options: Namespace, device: Device | None, targets: list[str], scratch: Path,
     machinery: Machinery,
 ) -> Iterator[Check]:  # fmt: skip
-    """Times at published dimensions: every precision of every target, then the capacities."""
+    """Yield times at published dimensions: every precision of every target, then the capacities."""
     models = RandomModels(options.prepared or scratch, machinery.prepares, options.size)
     for precision in options.precisions:
         with contextlib.suppress(UnavailableError):
@@ -184,7 +184,7 @@ def _random(
 
 
 def _prepare(options: Namespace, models: Models) -> None:
-    """Make what is not there; what cannot be made is told by the checks that lack it."""
+    """Make missing references; a check that lacks one reports why it could not be made."""
     for precision in options.precisions:
         with contextlib.suppress(UnavailableError):
             models.reference(precision)

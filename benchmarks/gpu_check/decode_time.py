@@ -1,4 +1,4 @@
-"""Time the VQ decoder of an engine: codes to a picture; prints JSON.
+"""Time the VQ decoder of an engine, from codes to a picture, and print JSON.
 
 python -m benchmarks.gpu_check.decode_time ENGINE
 """
@@ -24,7 +24,7 @@ _ROUNDS = 6
 
 
 def measure(engine: Engine, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
-    """Seconds of a decode, the first one left out."""
+    """Return the seconds of each decode after the first."""
     config = engine.manifest.config
     codes = np.random.default_rng(0).integers(0, config.vq.codebook_size, config.image_tokens)
     seconds = []
@@ -37,7 +37,7 @@ def measure(engine: Engine, clock: Callable[[], float] = time.perf_counter) -> d
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure one engine; the exit code."""
+    """Measure one engine and return the exit code."""
     (path,) = map(Path, arguments)
     try:
         print(json.dumps(measure(Engine.open(path))))

@@ -1,4 +1,4 @@
-"""Commands that the checks of every size give to a target's engines, and what they come to."""
+"""Commands that checks of every size run on a target's engines, and how results are judged."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from janus_edge.tensorrt_module import MODULES
 
 ATTENTION, CAPACITY = "attention", "capacity"
 
-#: Capacities that the same step is timed with, as far as the model has positions, and what is filled.
+#: Capacities at which the same step is timed, up to the model's positions, and the filled positions.
 CAPACITIES, FILLED = (256, 2048), 200
 
-#: What a command's JSON comes to: figures, and what is wrong with them ('' for nothing).
+#: Turns a command's JSON into its figures and what is wrong with them ('' if nothing is).
 Judge = Callable[[dict[str, Any]], tuple[dict[str, Any], str]]
 
 
@@ -48,7 +48,7 @@ class EngineCommands:
         return self.run("benchmarks.gpu_check.language_step", [engine, *words])
 
     def attention(self, subject: str, engine: Path) -> Check:
-        """How the language model's attention was built."""
+        """Report how the language model's attention was built."""
         if self.target not in MODULES:
             why = "ONNX Runtime chooses kernels when it runs"
             return Check(self.target, subject, ATTENTION, SKIPPED, why)
@@ -56,9 +56,9 @@ class EngineCommands:
         return judged(self.target, subject, ATTENTION, inspected, figures.of_attention)
 
     def capacity(self, subject: str, bundle: Path, engine: Path, step: dict[str, Any]) -> Check:
-        """The same step with a small cache and with a large one; ``step`` are `step_time`'s figures.
+        """Time the same step with a small and a large cache; ``step`` holds the figures of `step_time`.
 
-        Engines of TensorRT have one capacity, so two more are built.
+        A TensorRT engine has one capacity, so two more are built.
         """
         found = []
         for positions in capacities(bundle):
@@ -82,19 +82,19 @@ class EngineCommands:
 
 
 def capacities(bundle: Path) -> list[int]:
-    """CAPACITIES, none larger than the bundle's model has positions."""
+    """Return CAPACITIES, each at most the positions of the bundle's model."""
     manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
     most = int(manifest["config"]["language"]["max_positions"])
     return [min(wanted, most) for wanted in CAPACITIES]
 
 
 def as_it_is(found: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The figures of a command that can miss nothing."""
+    """Return figures that have no limit to miss."""
     return found, ""
 
 
 def judged(target: str, subject: str, name: str, outcome: Outcome, judge: Judge) -> Check:
-    """What a command came to. One that failed may have printed its figures nevertheless."""
+    """Turn a command's outcome into a check. A failed command may still have printed its figures."""
     if outcome.code in (LACKS_PACKAGE, NO_TIME):
         return Check(target, subject, name, SKIPPED, outcome.reason, {}, outcome.seconds)
     data = outcome.data
@@ -103,7 +103,7 @@ def judged(target: str, subject: str, name: str, outcome: Outcome, judge: Judge)
     try:
         found, wrong = judge(data) if data else ({}, "")
     except (KeyError, TypeError, AttributeError) as other:
-        found, wrong = {}, f"its JSON is of another form ({other!r})"
+        found, wrong = {}, f"its JSON has an unexpected form ({other!r})"
     why = wrong or outcome.reason
     state = FAILED if why else PASSED
     return Check(target, subject, name, state, why, found, outcome.seconds)

@@ -12,8 +12,8 @@ from janus_edge.compare import TOLERANCE_DB
 
 Figures = dict[str, Any]
 
-#: Attention costs by capacity where a step takes longer by more than a share of what reading the
-#: whole of the larger cache takes, and by more than what repeated measurements differ by.
+#: Attention costs by capacity if a step takes longer by more than a share of the time to read the whole
+#: larger cache, and by more than the spread of repeated measurements.
 _BY_CAPACITY, _SAME = 0.25, 1.03
 
 
@@ -51,7 +51,7 @@ def of_torch_parity(report: Figures) -> tuple[Figures, str]:
 
 
 def of_painting(report: Figures) -> tuple[Figures, str]:
-    """Of `painting`: the verdict, and where codes first differ; wrong unless put down to rounding."""
+    """Judge `painting`: the verdict and the first difference; wrong unless rounding explains it."""
     verdict, each = report["verdict"], report["each"]
     wrong = ""
     if verdict not in GOOD:
@@ -61,24 +61,24 @@ def of_painting(report: Figures) -> tuple[Figures, str]:
             f"{worst['worst_cosine']:.4f} after; {report['last_position_seen']:.1%} seen of the last position"
         )
     elif not report["same_bundle"]:
-        wrong = "the reference is of another bundle: remove it, and it is made again"
+        wrong = "the reference is of another bundle: remove it to make it again"
     return report, wrong
 
 
 def of_step(report: Figures) -> tuple[Figures, str]:
-    """Of `step_time`: as it is; nothing that a time could miss."""
+    """Judge `step_time`: a time has no limit, so nothing is wrong."""
     return {**report, "step_s": report["captured"]["step_s"]}, ""
 
 
 def of_attention(report: Figures) -> tuple[Figures, str]:
-    """Of `attention`: what the build recorded and what the inspector names."""
+    """Judge `attention`: what the build recorded and what the inspector reports."""
     return {"recorded": report["recorded"], "inspector": report["inspector"], **report}, ""
 
 
 def of_capacity(small: Figures, large: Figures, step: Figures) -> Figures:
-    """Of two runs of `language_step`, and what reading the whole larger cache would cost.
+    """Judge two runs of `language_step` by what reading the whole larger cache would cost.
 
-    ``step`` are the figures of `step_time`, from which bandwidth and bytes a position come.
+    ``step`` holds the figures of `step_time`, which give the bandwidth and the bytes per position.
     """
     ratio, extra = large["step_s"] / small["step_s"], large["step_s"] - small["step_s"]
     whole = by_capacity = None
@@ -99,7 +99,7 @@ def of_cpu_parity(report: Figures, precision: str) -> tuple[Figures, str]:
 
     Graphs must reach the signal-to-noise ratio of their float type (`compare.TOLERANCE_DB`), and in
     float32 every code that is painted must be the same: half precision may round a tie otherwise.
-    Integer products of the two round differently, so that quantised graphs have no limit here.
+    Integer products of the two round differently, so quantised graphs have no limit here.
     """
     float_type = "float32" if precision == "fp32" else "float16"
     tolerance = TOLERANCE_DB[float_type] if precision in ("fp32", "fp16") else -math.inf

@@ -1,4 +1,4 @@
-"""Checks beyond those of five minutes: each graph, each plan, whole pictures and answers."""
+"""Checks that take longer than five minutes: each graph, each plan, whole pictures and answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = (GRAPHS, PLANS, LATENCY, MEMORY)
 
 
 def full(checks: TargetChecks, precision: str, repetitions: int) -> Iterator[Check]:
-    """Checks of an engine that ``checks`` built, in the order of NAMES."""
+    """Yield the checks of an engine that ``checks`` built, in the order of NAMES."""
     target, subject = checks.target, f"miniature-{precision}"
     if subject not in checks.engines:
         yield from skipped(target, subject, "its engine was not built", NAMES)
@@ -57,7 +57,7 @@ def full(checks: TargetChecks, precision: str, repetitions: int) -> Iterator[Che
 
 
 def _bench(target: str, subject: str, outcome: Outcome, file: Path) -> Iterator[Check]:
-    """Whole pictures and answers, one after the other in one process."""
+    """Time whole pictures and answers in one process, one after the other."""
     if outcome.code:
         yield judged(target, subject, LATENCY, outcome, lambda _: ({}, ""))
         yield from skipped(target, subject, "measuring latency failed", (MEMORY,))
@@ -72,5 +72,5 @@ def _bench(target: str, subject: str, outcome: Outcome, file: Path) -> Iterator[
     yield Check(target, subject, LATENCY, PASSED, "", latency, outcome.seconds)
     memory = figures.of_memory(report)
     untold = [mode for mode, one in memory.items() if one["device_bytes"] is None]
-    why = f"{target} does not tell its device's memory" if untold else ""
+    why = f"{target} does not report its device's memory" if untold else ""
     yield Check(target, subject, MEMORY, SKIPPED if why else PASSED, why, memory)

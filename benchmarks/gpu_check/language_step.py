@@ -1,11 +1,11 @@
-"""Time one step of the language model alone, with a cache of given capacity; prints JSON.
+"""Time one step of the language model alone, with a cache of a given capacity, and print JSON.
 
     python -m benchmarks.gpu_check.language_step ENGINE [--capacity N] [--position P] [--prefill S]
 
-Two rows, one new token each behind P positions. An engine of TensorRT has the capacity that it was
-built for. `tensorrt` and `tensorrt-rtx` run captured, on memory of the GPU; the others as the runtime
-runs a session, with the copies of embeddings and hidden states. With --prefill, S tokens in one row
-into an empty cache are timed besides.
+Two rows each take one new token after P positions. A TensorRT engine has the capacity that it was
+built for. `tensorrt` and `tensorrt-rtx` run captured, on GPU memory. Other targets run as a session,
+with the copies of embeddings and hidden states. With --prefill, a prefill of S tokens in one row into
+an empty cache is also timed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from janus_edge.runtime.kv_cache import KVCache
 from janus_edge.runtime.language_model import LanguageModel
 from janus_edge.runtime.session import open_backend
 
-#: Rounds, of which the fastest counts, and launches of each.
+#: Number of rounds, of which the fastest counts, and of launches in each.
 _ROUNDS, _LAUNCHES = 5, 20
 
-#: Targets whose step is a launch on places of the GPU, the cache updated in place.
+#: Targets whose step is one launch on device tensors, with the cache updated in place.
 _CAPTURED = ("tensorrt", "tensorrt-rtx")
 
 Run = Callable[[int], None]
@@ -41,7 +41,7 @@ def measure(
     engine: Engine, capacity: int | None, position: int, prefill: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:  # fmt: skip
-    """Seconds of a step, and of a prefill where one is asked for."""
+    """Return the seconds of a step, and of a prefill if one is asked for."""
     config = engine.manifest.config.language
     if engine.manifest.profiles:
         capacity = engine.manifest.profiles[0].capacity.largest
@@ -70,7 +70,7 @@ def _timed(run: Run, clock: Callable[[], float]) -> float:
 
 
 def _calls(backend: Any, cache: KVCache) -> Run:
-    """Runs of a session, each waited for."""
+    """Time runs of a session, waiting for each one."""
     step = LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).plan(cache, 1)
 
     def run(count: int) -> None:
@@ -81,7 +81,7 @@ def _calls(backend: Any, cache: KVCache) -> Run:
 
 
 def _launches(backend: Any, cache: KVCache) -> Run:
-    """Launches of a captured run, which are waited for together."""
+    """Time launches of a captured run, waiting for all of them together."""
     from janus_edge.runtime.tensorrt.execution import Place
 
     plan, device = backend.plan(Graph.LANGUAGE_MODEL), backend.environment().device
@@ -102,7 +102,7 @@ def _launches(backend: Any, cache: KVCache) -> Run:
     launch()
     device.stream.synchronize()
     graph = device.stream.capture(launch)
-    kept = (launch, cache)  # whose memory the captured run uses
+    kept = (launch, cache)  # the captured run uses their memory
 
     def run(count: int) -> None:
         assert kept
@@ -128,7 +128,7 @@ def _prefilled(
 
 
 def main() -> int:
-    """Measure one engine; the exit code."""
+    """Measure one engine and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("engine", type=Path)
     parser.add_argument("--capacity", type=int)

@@ -1,4 +1,4 @@
-"""The bundles that are checked, and what the CPU made of them: from a prepared folder, or made here."""
+"""The bundles to check and what the CPU painted with them: from a prepared folder, or made here."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TRACE = "miniature.npz"
 TINY = "tiny-fp32"
 
 #: Recipes of the quantised bundles, made from the float16 one, with the options of `quantize`. The
-#: miniature is 192 wide, which blocks of 128 do not divide.
+#: miniature has a width of 192, which is not a multiple of 128.
 QUANTISED = {"int8": (), "int4-weight": ("--block", "64", "--symmetric")}
 
-#: What is checked unless told otherwise, the most telling first; fp32 can be asked for.
+#: Checked by default, the most informative first; fp32 must be asked for.
 PRECISIONS = ("fp16", *QUANTISED)
 
 KNOWN = ("fp32", *PRECISIONS)
 
-#: Prompts and pictures of the calibration: fewer leave the text head without a range.
+#: Prompts and pictures of the calibration: with fewer, the text head has no range.
 _CALIBRATED = "8"
 
 
@@ -39,9 +39,9 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Bundles, references and the trace below ``folder``; what is lacking is made when asked for.
+    """Bundles, references and the trace in ``folder``; missing ones are made when asked for.
 
-    What could not be made is not tried again: ``failures`` say why, by the command.
+    What could not be made is not tried again: ``failures`` holds the reasons by command.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Models:
     failures: dict[tuple[str, ...], UnavailableError] = field(default_factory=dict)
 
     def bundle(self, precision: str) -> Path:
-        """The shipped miniature in a precision of :data:`KNOWN`; raises UnavailableError."""
+        """Return the shipped miniature in a precision of :data:`KNOWN`; raises UnavailableError."""
         path = self.folder / f"miniature-{precision}"
         if path.is_dir():
             return path
@@ -62,7 +62,7 @@ class Models:
         return path
 
     def reference(self, precision: str) -> Path:
-        """What the CPU painted with :meth:`bundle`; raises UnavailableError."""
+        """Return what the CPU painted with :meth:`bundle`; raises UnavailableError."""
         path = self.folder / f"miniature-{precision}.reference.npz"
         if not path.is_file():
             self._run("benchmarks.gpu_check.reference", self.bundle(precision), path)

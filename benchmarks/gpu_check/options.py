@@ -16,18 +16,18 @@ DEFAULT_TARGETS = tuple(name for name in TARGET_NAMES if name != "ort-cpu")
 TOTAL = {"miniature": 300.0, "1b": 1800.0, "tiny": 300.0}
 EACH = {"miniature": 150.0, "1b": 600.0, "tiny": 150.0}
 
-#: What a rehearsal can rehearse: that all is right, or that it finds a known mistake.
+#: Kinds of rehearsal: all is right, or a known mistake must be found.
 REHEARSALS = ("right", "wrong-attention")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options, those left out filled in; exits with 2 for what cannot be."""
+    """Parse the options and fill in defaults; exits with 2 if they are invalid."""
     parser = _parser()
     options = parser.parse_args(arguments)
     options.total = options.total or TOTAL[options.size]
     options.timeout = options.timeout or EACH[options.size]
     if options.rehearse and options.out is None:
-        parser.error("--rehearse needs --out FOLDER: its figures are no results")
+        parser.error("--rehearse needs --out FOLDER: its figures are not results")
     return options
 
 
@@ -35,7 +35,7 @@ def _names(known: Sequence[str], text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
         if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
     return names
 
 
@@ -48,26 +48,31 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--size", choices=TOTAL, default="miniature",
         help="the shipped miniature; random weights at the 1B's dimensions, for times only; or at "
-        "tiny ones, to try that")  # fmt: skip
+        "tiny dimensions, to try that")  # fmt: skip
     add("--prepared", type=Path, metavar="FOLDER",
-        help="with bundles that `make gpu-wheels` made; else they are exported")  # fmt: skip
+        help="use the bundles that `make gpu-wheels` made; by default they are exported")  # fmt: skip
     add("--targets", type=lambda t: _names(TARGET_NAMES, t),
-        help=f"{','.join(DEFAULT_TARGETS)} (and ort-cpu, to try this command without a GPU)")  # fmt: skip
+        help=f"default: {','.join(DEFAULT_TARGETS)} (also ort-cpu, to try this command without a GPU)")  # fmt: skip
     add("--precisions", type=lambda t: _names(KNOWN, t), default=PRECISIONS,
-        help=f"{','.join(PRECISIONS)} (and fp32); the first one has all checks")  # fmt: skip
-    add("--full", action="store_true", help="also each graph, each plan, whole requests, the tests marked gpu")  # fmt: skip
+        help=f"default: {','.join(PRECISIONS)} (also fp32); all checks run on the first one")  # fmt: skip
+    add("--full", action="store_true", help="also check each graph and plan, time whole requests, run the tests marked gpu")  # fmt: skip
     add(
         "--seconds",
         type=float,
         default=3.0,
-        help="for which each step is timed, at least a picture",
+        help="time each step this long, and at least one picture",
     )
-    add("--repetitions", type=int, default=3, help="whole requests that --full times")
+    add("--repetitions", type=int, default=3, help="number of whole requests that --full times")
     add("--total", type=float, metavar="SECONDS",
-        help=f"for all checks, behind what is prepared {TOTAL}")  # fmt: skip
-    add("--timeout", type=float, metavar="SECONDS", help=f"for each command {EACH}")
-    add("--out", type=Path, metavar="FOLDER", help="for the report, instead of benchmarks/results")
-    add("--require-gpu", action="store_true", help="exit with 3 where all is skipped")
+        help=f"limit for all checks after the preparation; default: {TOTAL}")  # fmt: skip
+    add("--timeout", type=float, metavar="SECONDS", help=f"limit for each command; default: {EACH}")
+    add(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the report, instead of benchmarks/results",
+    )
+    add("--require-gpu", action="store_true", help="exit with 3 if every check is skipped")
     add("--rehearse", nargs="?", const=REHEARSALS[0], choices=REHEARSALS,
         help="run everything on a fake driver and a fake TensorRT, from a checkout with its tests")  # fmt: skip
     return parser

@@ -1,9 +1,9 @@
-"""Paint with an engine and compare with what the CPU painted; prints JSON.
+"""Paint with an engine, compare with what the CPU painted, and print JSON.
 
     python -m benchmarks.gpu_check.painting ENGINE REFERENCE.npz
 
-Codes come from the engine's own loop (captured, on a GPU), logits from single steps after the CPU's
-codes. `verdict.py` says what the figures mean. Exit code 6 where a verdict is neither `equal` nor
+Codes come from the engine's own loop (captured, on a GPU). Logits come from single steps after the
+CPU's codes. `verdict.py` explains the figures. The exit code is 6 if a verdict is neither `equal` nor
 `rounding`.
 """
 
@@ -29,7 +29,7 @@ _DISAGREES = 6
 
 
 def compare(engine: Engine, reference: Reference) -> dict[str, Any]:
-    """All pictures of ``reference``, and the worst verdict."""
+    """Compare all pictures of ``reference``; return them and the worst verdict."""
     pictures = []
     with Janus(engine, open_backend(engine)) as janus:
         found = influence(janus, reference.prompts[0])
@@ -49,7 +49,7 @@ def compare(engine: Engine, reference: Reference) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compare one engine; the exit code."""
+    """Compare one engine and return the exit code."""
     engine, file = map(Path, arguments)
     try:
         found = compare(Engine.open(engine), Reference.load(file))

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Exit code of a command that was stopped because it took too long; as `timeout` of coreutils.
 TIMED_OUT = 124
 
-#: Exit code of a command that was not started, or was stopped, for the end of the total limit.
+#: Exit code of a command that was stopped, or not started, because the total limit was used up.
 NO_TIME = 125
 
 #: must equal DependencyError.exit_code: something that is optional is not installed
@@ -71,10 +71,10 @@ class Run(Protocol):
 
 
 class Processes:
-    """Runs with this Python, from the repository's root, with ``environment`` besides its own.
+    """Run commands with this Python, from the repository's root, with ``environment`` added to its own.
 
-    A command is stopped after ``timeout`` seconds, with all processes that it started, and when the
-    ``budget`` of all is spent. ``through`` is a module that runs the command's module in its place.
+    A command is stopped, with all processes that it started, after ``timeout`` seconds or when the common
+    ``budget`` is spent. ``through`` is a module that runs the command's module in its place.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ def _used_up(budget: Budget) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a command and what it started, which would else hold its pipes open."""
+    """End a command and its children, which would otherwise hold its pipes open."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -3,9 +3,9 @@
     python -m benchmarks.gpu_check.random_bundles FOLDER [--dimensions 1b] [--precisions fp16,int8]
 
 Writes FOLDER/1b-fp16, 1b-int8 and 1b-int4-weight. No checkpoint is written, nothing is compared with
-PyTorch and nothing is calibrated: inputs of 8 bits get the range of random numbers. The rows of a
-weight repeat each other, so that `tar czf` makes megabytes of gigabytes, for a machine that cannot
-make them itself. Pictures are noise.
+PyTorch and nothing is calibrated: 8-bit inputs get the range of random numbers. The rows of a weight
+repeat, so `tar czf` turns gigabytes into megabytes for a machine that cannot make the bundles itself.
+Pictures are noise.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from janus_edge.recipe import recipe
 
 _FLOAT = "float16"
 
-#: Values of a weight that are drawn before its rows repeat.
+#: Number of random values in a weight before its rows repeat.
 _DRAWN = 4096
 
-#: Rows of random inputs that stand for a calibration.
+#: Rows of random inputs that replace a calibration.
 _ROWS = 64
 
-#: As TensorRT takes it, and without what only a calibration can tell.
+#: Settings that TensorRT takes and that need no calibration.
 _CHANGES = {
     "int8": Changes(inputs="maximum", scaling="none"),
     "int4-weight": Changes(block=128, symmetric=True, scaling="none", gptq=False),
@@ -58,13 +58,13 @@ _CHANGES = {
 
 
 class RandomCheckpoint:
-    """What the exporter reads of a checkpoint, drawn when it is read."""
+    """A checkpoint for the exporter whose weights are drawn when they are read."""
 
     def __init__(self, config: JanusConfig) -> None:
         self.config, self._shapes = config, expected_shapes(config)
 
     def tensor(self, name: str) -> Tensor:
-        """A weight whose first rows are random and then repeat."""
+        """Return a weight whose first rows are random and then repeat."""
         shape = self._shapes[name]
         rows = max(1, min(shape[0], _DRAWN // math.prod(shape[1:])))
         if len(shape) == 1:
@@ -75,7 +75,7 @@ class RandomCheckpoint:
 
 
 def write_float(config: JanusConfig, name: str, folder: Path) -> Bundle:
-    """A float16 bundle of ``config`` in ``folder``."""
+    """Write a float16 bundle of ``config`` to ``folder``."""
     checkpoint = RandomCheckpoint(config)
     with BundleWriter(folder) as writer:
         (writer.folder / "graphs").mkdir()
@@ -110,7 +110,7 @@ def _write_graph(graph: Graph, checkpoint: RandomCheckpoint, folder: Path) -> Gr
 
 
 def write_quantised(parent: Bundle, precision: str, folder: Path) -> Bundle:
-    """``parent`` in another precision, in ``folder``."""
+    """Write ``parent`` in another precision to ``folder``."""
     made = quantised_recipe(precision, _FLOAT, _CHANGES[precision])
     ranges = None
     if precision == "int8":
@@ -124,7 +124,7 @@ def write_quantised(parent: Bundle, precision: str, folder: Path) -> Bundle:
 
 
 def _ranges(parent: Bundle) -> Calibration:
-    """Statistics of random numbers for the input of every operand."""
+    """Return statistics of random numbers for the input of every operand."""
     graphs: dict[str, dict[str, InputStatistics]] = {}
     generator = np.random.default_rng(0)
     for graph in Graph:
@@ -138,7 +138,7 @@ def _ranges(parent: Bundle) -> Calibration:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the bundles that are not there; the exit code."""
+    """Write the missing bundles and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dimensions", choices=sorted(DIMENSIONS), default="1b")

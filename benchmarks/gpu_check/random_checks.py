@@ -24,14 +24,14 @@ LANGUAGE_MODEL, DECODE = "language model", "vq decoder"
 
 EVERY = (BUILD, STEP, LANGUAGE_MODEL, DECODE, ATTENTION)
 
-#: Where a picture of 576 codes is half-way, and a prompt with an image.
+#: The position half-way through a picture of 576 codes, and the length of a prompt with an image.
 POSITION, PREFILL = 330, 620
 
-#: A picture's cache, the prompt in one piece.
+#: The cache of a picture, with the prompt in one piece.
 _CAPACITY = 640
 _PROFILE = f"rows=2,prefill=64:640,capacity={_CAPACITY}"
 
-#: Builders hold the weights twice, and more for scratch and libraries.
+#: A builder holds the weights twice, plus scratch memory and libraries.
 _TIMES, _BESIDES_MIB = 2.5, 1536
 
 
@@ -46,7 +46,7 @@ class RandomChecks:
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of(self, precision: str) -> Iterator[Check]:
-        """The checks in ``precision``, in the order of EVERY."""
+        """Yield the checks in ``precision``, in the order of EVERY."""
         subject, commands = f"{self.models.dimensions}-{precision}", self.commands
         target = commands.target
         try:
@@ -86,7 +86,7 @@ class RandomChecks:
         return self.commands.capacity(subject, bundle, self.engines[subject], step)
 
     def _too_large(self, bundle: Path) -> str:
-        """Why it should not be tried on this GPU; '' where it fits, or nobody tells."""
+        """Return why this GPU should not be tried; '' if the bundle fits or the memory is unknown."""
         if self.memory_mib is None:
             return ""
         mib = sum(f.stat().st_size for f in bundle.rglob("*") if f.is_file()) / 2**20

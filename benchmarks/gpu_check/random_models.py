@@ -13,14 +13,14 @@ PRECISIONS = ("fp16", "int8", "int4-weight")
 
 @dataclass(frozen=True, slots=True)
 class RandomModels:
-    """Bundles of ``dimensions`` below ``folder``."""
+    """Bundles of ``dimensions`` in ``folder``."""
 
     folder: Path
     run: Run
     dimensions: str = "1b"
 
     def bundle(self, precision: str) -> Path:
-        """A bundle in a precision of PRECISIONS; raises UnavailableError."""
+        """Return a bundle in a precision of PRECISIONS; raises UnavailableError."""
         path = self.folder / f"{self.dimensions}-{precision}"
         if path.is_dir():
             return path
@@ -29,7 +29,7 @@ class RandomModels:
         if outcome.code:
             lacks = outcome.code == LACKS_PACKAGE or "No module named" in outcome.reason
             raise UnavailableError(
-                f"{outcome.reason}; make {path.name} where PyTorch is: "
+                f"{outcome.reason}; make {path.name} on a machine with PyTorch: "
                 "python -m benchmarks.gpu_check.random_bundles FOLDER",
                 broken=not lacks,
             )

@@ -1,9 +1,9 @@
-"""Paint with a bundle on the CPU and keep codes and logits, which engines are compared with.
+"""Paint with a bundle on the CPU, and save codes and logits as the reference for engines.
 
     python -m benchmarks.gpu_check.reference BUNDLE FILE.npz
 
-ONNX Runtime runs with all optimisations off: with them, weights of 4 bits are multiplied with
-inputs of 8 bits, which no GPU does.
+ONNX Runtime runs with all optimisations off. With them, it multiplies 4-bit weights with 8-bit inputs,
+which no GPU does.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from janus_edge.runtime.session import Call
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the CPU painted: ``codes`` [P, T] of each prompt, the ``logits`` [P, T, 2, K] they were
-    drawn from, and the :func:`influence` of the prompt's last position."""
+    """What the CPU painted: ``codes`` [P, T] of each prompt, their ``logits`` [P, T, 2, K], and the
+    :func:`influence` of the prompt's last position."""
 
     digest: str
     prompts: tuple[str, ...]
@@ -38,7 +38,7 @@ class Reference:
     influence: float
 
     def save(self, path: Path) -> None:
-        """Write it as .npz."""
+        """Write it to an .npz file."""
         head = {"digest": self.digest, "prompts": self.prompts, "influence": self.influence,
                 "guidance_scale": GUIDANCE_SCALE, "temperature": TEMPERATURE}  # fmt: skip
         np.savez_compressed(path, head=json.dumps(head), codes=self.codes, logits=self.logits)
@@ -55,7 +55,7 @@ class Reference:
 
 
 class PlainBackend:
-    """ONNX Runtime's CPU provider, every graph computed as it is written."""
+    """ONNX Runtime's CPU provider, with every graph computed as written."""
 
     def __init__(self, bundle: Bundle) -> None:
         try:
@@ -78,7 +78,7 @@ class PlainBackend:
 
 
 class PlainSession:
-    """A graph without optimisations; an output may be bound to its input's memory."""
+    """Open a graph without optimisations; an output may be bound to its input's memory."""
 
     def __init__(self, ort: Any, path: Path) -> None:
         options = ort.SessionOptions()
@@ -113,7 +113,7 @@ def record(folder: Path) -> Reference:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Record one bundle; the exit code."""
+    """Record one bundle and return the exit code."""
     bundle, file = map(Path, arguments)
     try:
         record(bundle).save(file)

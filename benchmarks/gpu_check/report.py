@@ -41,7 +41,7 @@ class Check:
 
     @classmethod
     def absent(cls, target: str, why: str) -> Check:
-        """A target of which nothing can be checked here."""
+        """Return the check of a target that cannot be checked here."""
         return cls(target, "", "target", SKIPPED, why)
 
     def __str__(self) -> str:
@@ -63,10 +63,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All checks, and where they were made; ``device`` is None only where no GPU was asked for.
+    """All checks, and where they ran; ``device`` is None only if no GPU was asked for.
 
-    ``size`` is whose weights were checked; ``command`` is what was asked for and ``seconds`` how long it took; ``warning`` is the first
-    thing that a reader must know (REHEARSAL), '' where there is none.
+    ``size`` says whose weights were checked, ``command`` what was asked for, and ``seconds`` how long it
+    took. ``warning`` is the first thing that a reader must know (REHEARSAL), or '' if there is none.
     """
 
     date: str
@@ -122,12 +122,12 @@ class Report:
 
     @property
     def json(self) -> str:
-        """The report for programs."""
+        """The report as JSON."""
         return json.dumps(to_dict(self), indent=1, ensure_ascii=False, allow_nan=False)
 
     @property
     def text(self) -> str:
-        """The report as markdown: the machine, a row for each engine, the checks, their figures."""
+        """The report as markdown: the machine, a row for each engine, the checks and their figures."""
         from benchmarks.gpu_check.table import (
             COLUMNS,
             capacity_lines,

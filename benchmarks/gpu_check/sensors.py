@@ -1,7 +1,7 @@
-"""What the GPU reports of itself while something runs: power, clocks, temperature.
+"""What the GPU reports while something runs: power, clocks, temperature.
 
-`nvidia-smi` is asked once a second in a thread: it comes with every driver, where nvidia-ml-py, through
-which `janus_edge.bench.instruments` reads more, may not be installed. A Jetson's has no such figures.
+A thread runs `nvidia-smi` once a second. It comes with every driver, whereas nvidia-ml-py, which gives
+`janus_edge.bench.instruments` more figures, may not be installed. A Jetson's `nvidia-smi` has none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import subprocess
 import threading
 from typing import Any
 
-#: Names of the figures, by what `nvidia-smi --query-gpu` calls them.
+#: Names of the figures, by the field of `nvidia-smi --query-gpu`.
 _QUERIES = {
     "power.draw": "watts", "power.limit": "watts_limit", "clocks.sm": "sm_mhz",
     "clocks.max.sm": "sm_mhz_most", "clocks.mem": "memory_mhz", "clocks.max.mem": "memory_mhz_most",
@@ -21,7 +21,7 @@ _INTERVAL = 1.0
 
 
 class Sensors:
-    """Samples a block: ``with Sensors(name) as sensors: ...``, then ``sensors.figures``."""
+    """Sample during a block: ``with Sensors(name) as sensors: ...``, then ``sensors.figures``."""
 
     def __init__(self, gpu: str) -> None:
         self._gpu, self._samples, self._stop = gpu, list[dict[str, float]](), threading.Event()
@@ -40,7 +40,7 @@ class Sensors:
             name: max(sample[name] for sample in self._samples if name in sample)
             for name in _QUERIES.values()
             if name in names
-        } or {"none": "nvidia-smi reports nothing of this GPU"}
+        } or {"none": "nvidia-smi reports nothing for this GPU"}
 
     def _sample(self) -> None:
         while True:
@@ -52,7 +52,7 @@ class Sensors:
 
 
 def sample(gpu: str) -> dict[str, float]:
-    """The figures of the first GPU called ``gpu``; empty where nothing is reported."""
+    """Return the figures of the first GPU called ``gpu``; empty if none are reported."""
     query = f"--query-gpu=name,{','.join(_QUERIES)}"
     try:
         done = subprocess.run(

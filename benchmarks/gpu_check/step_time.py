@@ -1,10 +1,10 @@
-"""Time a step of painting with an engine: captured, uncaptured, against the memory's limit.
+"""Time a painting step of an engine, captured and uncaptured, against the memory's limit.
 
     python -m benchmarks.gpu_check.step_time ENGINE BUNDLE [--codes N] [--seconds S]
 
-BUNDLE is what the engine was built from: the bytes that a step must read are those of its weights as
-stored, and of the filled cache. Prints JSON. Pictures are painted until S seconds are over, at least
-one; codes that a backend hands out in groups are timed by group.
+The engine was built from BUNDLE: a step must read the bytes of its weights as stored, and of the
+filled cache. Prints JSON. Pictures are painted until S seconds have passed, at least one. Codes that
+a backend returns in groups are timed by group.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from janus_edge.runtime.kv_cache import cache_bytes, cache_dtype, planned_capaci
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import open_backend
 
-#: Groups of codes at a picture's start that are not counted: kernels are compiled, steps captured.
+#: Groups of codes that do not count at a picture's start: kernels are compiled, steps are captured.
 _WARM_UP = 2
 
 Clock = Callable[[], float]
@@ -45,7 +45,7 @@ Clock = Callable[[], float]
 def step_times(
     janus: Janus, codes: int | None, seconds: float, clock: Clock = time.perf_counter
 ) -> tuple[list[float], float]:
-    """Seconds of each step, a mean per group of codes that come at once; and up to the first code."""
+    """Return the seconds of each step (a mean per group of codes) and those up to the first code."""
     every, end, first = getattr(janus.backend, "fetch_every", 1), clock() + seconds, 0.0
     steps: list[float] = []
     while not steps or clock() < end:
@@ -67,7 +67,7 @@ def _codes(janus: Janus, count: int | None) -> Iterator[object]:
 def measure(
     engine: Engine, bundle: Bundle, codes: int | None, seconds: float, clock: Clock
 ) -> dict[str, Any]:
-    """All figures of one engine."""
+    """Return all figures of one engine."""
     found: dict[str, Any] = {}
     instruments, gpu = find_instruments(gpu=True), _gpu()
     for name, captured in (("captured", True), ("uncaptured", False)):
@@ -91,12 +91,14 @@ def measure(
 
 
 def _limit(janus: Janus, bundle: Bundle, times: Distribution) -> dict[str, Any]:
-    """Bytes of a step over the bandwidth, and what the device's memory was at most."""
+    """Return the limit (bytes of a step over the bandwidth) and the peak of the device's memory."""
     config, backend = bundle.manifest.config, janus.backend
     length = len(janus.guidance_rows(PROMPTS[0])[0])
     capacity = planned_capacity(config.language, [length], config.image_tokens - 1)
     per_position = cache_bytes(config.language, 2, 1, cache_dtype(backend).itemsize)
-    peak = getattr(backend, "device_memory_peak", lambda: None)()  # the copies' buffers come after
+    peak = getattr(
+        backend, "device_memory_peak", lambda: None
+    )()  # before the buffers of the copies
     bandwidth = _bandwidth(backend)
     limits = roofline(
         step_weights(bundle, "image"), Binding(2, 1, capacity, per_position), 1,
@@ -129,11 +131,11 @@ def _gpu() -> str:
 
 
 def main() -> int:
-    """Measure one engine; the exit code."""
+    """Measure one engine and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("engine", type=Path)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--codes", type=int, help="of each picture; all if not given")
+    parser.add_argument("--codes", type=int, help="number of codes per picture; default: all")
     parser.add_argument("--seconds", type=float, default=5)
     given = parser.parse_args()
     try:

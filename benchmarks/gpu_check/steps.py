@@ -1,6 +1,6 @@
-"""Painting one picture code by code, after given codes or freely; the same for every backend.
+"""Paint one picture code by code, after given codes or freely, in the same way on every backend.
 
-Attention that is masked wrongly shows in steps only: one pass over a prompt and its codes
+A wrong attention mask shows only in steps: one pass over a prompt and its codes
 (`runtime/teacher_forcing.py`) is a prefill, which a wrong mask may leave right.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from janus_edge.runtime.image_decoding import ImageDecoder, ImageRequest, image_codes
 from janus_edge.runtime.pipeline import Janus
 
-#: Prompts in words of the miniature; picture i draws its noise from seed i.
+#: Prompts in the miniature's words; picture i draws its noise from seed i.
 PROMPTS = ("a photo of a blue circle", "a photo of a green ring and a blue square")
 
 GUIDANCE_SCALE, TEMPERATURE = 5.0, 1.0
@@ -26,10 +26,10 @@ Logits = NDArray[np.float32]
 def forced(
     janus: Janus, prompt: str, seed: int, codes: Codes | None = None, count: int | None = None
 ) -> tuple[Codes, Logits]:
-    """The codes [T] that steps draw and their logits [T, 2, K], conditional first.
+    """Return the codes [T] that steps draw and their logits [T, 2, K], conditional row first.
 
-    Step t follows ``codes[:t]``, or what was drawn before where none are given. No captured graph
-    takes part.
+    Step t follows ``codes[:t]``, or the codes drawn before it if none are given. No captured graph is
+    used.
     """
     config = janus.bundle.manifest.config
     total = count or (config.image_tokens if codes is None else len(codes))
@@ -44,16 +44,16 @@ def forced(
 
 
 def painted(janus: Janus, prompt: str, seed: int) -> Codes:
-    """The codes [T] that the backend's own loop paints: a captured step on a GPU."""
+    """Return the codes [T] that the backend's own loop paints: a captured step on a GPU."""
     made = request(janus.guidance_rows(prompt), seed)
     return np.concatenate([*image_codes(janus.bundle.manifest.config, janus.backend, made)])
 
 
 def influence(janus: Janus, prompt: str) -> float:
-    """How much the prompt's last position changes the first step's hidden states, relatively.
+    """Return how much the prompt's last position changes the first step's hidden states, relatively.
 
-    The same code is fed after two prompts that differ in their last embedding alone. Where a step
-    attends to the first position only, nothing changes.
+    The same code follows two prompts that differ only in their last embedding. If a step attends to the
+    first position only, nothing changes.
     """
     config, states = janus.bundle.manifest.config, []
     for replaced in (False, True):
@@ -70,5 +70,5 @@ def influence(janus: Janus, prompt: str) -> float:
 
 
 def request(rows: tuple[NDArray[Any], NDArray[Any]], seed: int) -> ImageRequest:
-    """One picture of a prompt's two rows of embeddings."""
+    """Make a request for one picture from a prompt's two rows of embeddings."""
     return ImageRequest([rows], [0], [seed], [0], GUIDANCE_SCALE, TEMPERATURE)

@@ -1,4 +1,4 @@
-"""What the terminal shows at the end: at most thirty lines."""
+"""The summary that the terminal shows at the end: at most thirty lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_LINES, _WIDTH = 30, 160
 
 
 def summary(report: Report) -> list[str]:
-    """The device, a row for each engine, what failed, and why targets are absent."""
+    """Return the device, a row for each engine, what failed, and why targets are absent."""
     head = [report.warning] if report.warning else []
     head.append(f"{report.gpu}; {report.seconds:.0f} s")
     head.append(", ".join(f"{count} {state}" for state, count in report.counts.items()))

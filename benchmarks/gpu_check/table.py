@@ -1,4 +1,4 @@
-"""One row for each engine: what its checks found, for the report and for the terminal."""
+"""One row for each engine with what its checks found, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = (
     "KL", "step ms", "uncaptured", "MB a step", "limit ms", "of limit", "attention", "GPU MiB",
 )  # fmt: skip
 
-#: Columns of the terminal, where there is less room.
+#: Columns for the terminal, which has less room.
 SHORT = (
     "target", "bundle", "verdict", "equal", "differs at", "step ms", "uncaptured", "of limit",
     "attention",
@@ -25,7 +25,7 @@ _NONE = ""
 
 
 def rows(checks: Sequence[Check]) -> list[dict[str, str]]:
-    """A row by the names of COLUMNS for every engine that was tried."""
+    """Return a row with the names of COLUMNS for every engine that was tried."""
     engines = dict.fromkeys((c.target, c.subject) for c in checks if c.name == BUILD and c.subject)
     found = []
     for target, subject in engines:
@@ -43,7 +43,7 @@ def rows(checks: Sequence[Check]) -> list[dict[str, str]]:
 
 
 def model_lines(checks: Sequence[Check]) -> list[str]:
-    """A sentence for each engine whose language model and VQ decoder were timed alone."""
+    """Return a sentence for each engine whose language model and VQ decoder were timed alone."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for check in checks:
         if check.name in (LANGUAGE_MODEL, DECODE) and check.state == PASSED:
@@ -64,7 +64,7 @@ def _model(target: str, subject: str, found: dict[str, Any]) -> str:
 
 
 def capacity_lines(checks: Sequence[Check]) -> list[str]:
-    """A sentence for each target whose step was timed at two capacities."""
+    """Return a sentence for each target whose step was timed at two capacities."""
     return [_capacity(c) for c in checks if c.name == CAPACITY and c.state == PASSED]
 
 
@@ -121,13 +121,13 @@ def _capacity(check: Check) -> str:
 
 
 def markdown(columns: Sequence[str], lines: Sequence[dict[str, str]]) -> list[str]:
-    """The rows as a markdown table."""
+    """Return the rows as a markdown table."""
     made = [f"| {' | '.join(columns)} |", f"|{'|'.join(['---'] * len(columns))}|"]
     return made + [f"| {' | '.join(line[name] for name in columns)} |" for line in lines]
 
 
 def aligned(columns: Sequence[str], lines: Sequence[dict[str, str]]) -> list[str]:
-    """The rows as text of equal widths."""
+    """Return the rows as text in columns of equal width."""
     cells = [list(columns), *([line[name] for name in columns] for line in lines)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return [

@@ -1,18 +1,18 @@
-"""The rule by which differing codes are put down to rounding, or to a mistake.
+"""The rule that puts differing codes down to rounding or to a mistake.
 
-    not finite      a logit is not a number
+    not finite      a logit is NaN or infinite
     prefill wrong   logits of the first code, which follow the prefill: cosine below FIRST
-    attention wrong the prefill is right, and steps are not: the median cosine of a quarter of the
+    attention wrong the prefill is right but steps are not: the median cosine of a quarter of the
                     picture is below LATER, or the prompt's last position changes a step by less
-                    than SEEN of what it changes on the CPU
-    loop wrong      steps are right, and the painting loop drew a code that they cannot have drawn:
+                    than SEEN of the change on the CPU
+    loop wrong      steps are right, but the painting loop drew a code that they cannot have drawn:
                     the CPU's margin is above twice the largest deviation of the step's scores
-    rounding        codes differ, none of the above
+    rounding        codes differ, and none of the above applies
     equal           all codes are the CPU's
 
-Cosines are of logits after the CPU's own codes, each row less its mean: a constant changes no draw.
-A wrong mask (position 0 only) leaves cosines of 0.5 to 0.7 in hidden states; rounding to 16 bits
-more than 0.999.
+Cosines compare logits after the CPU's own codes. Each row is taken less its mean, because a constant
+changes no draw. A wrong mask (position 0 only) leaves cosines of 0.5 to 0.7 in hidden states; rounding
+to 16 bits leaves more than 0.999.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ FIRST, LATER, SEEN = 0.98, 0.95, 0.1
 EQUAL, ROUNDING, LOOP = "equal", "rounding", "loop wrong"
 ATTENTION, PREFILL, NOT_FINITE = "attention wrong", "prefill wrong", "not finite"
 
-#: From good to bad: a check's verdict is the worst of its pictures'.
+#: From good to bad: a check's verdict is the worst one of its pictures.
 ORDER = (EQUAL, ROUNDING, LOOP, ATTENTION, PREFILL, NOT_FINITE)
 
-#: Verdicts with which a check passes.
+#: Verdicts that let a check pass.
 GOOD = (EQUAL, ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture against the CPU's.
+    """One picture compared with the CPU's.
 
-    ``margin`` is by how much the CPU's score of its own code is above that of the code that was
-    drawn instead, at ``first_difference``; ``top_two`` is the difference of the two largest scores
-    there; ``deviation`` is the largest error of a score. All three are None where no code differs.
-    ``equal_forced`` counts the codes that steps draw right after the CPU's own codes.
+    ``margin`` is the CPU's score of its own code less its score of the code that was drawn instead, at
+    ``first_difference``. ``top_two`` is the difference of the two largest scores there. ``deviation`` is
+    the largest error of a score. All three are None if no code differs. ``equal_forced`` counts the codes
+    that steps draw right after the CPU's own codes.
     """
 
     verdict: str
@@ -70,9 +70,9 @@ def judge(
 ) -> Picture:  # fmt: skip
     """Compare a picture.
 
-    ``reference`` and ``steps`` are codes [T] and logits [T, 2, K] after the reference's codes,
-    ``painted`` [T] what the painting loop drew freely; ``seen`` is the engine's influence of the
-    prompt's last position over the CPU's.
+    ``reference`` and ``steps`` are codes [T] and logits [T, 2, K] after the reference's codes.
+    ``painted`` [T] is what the painting loop drew freely. ``seen`` is the influence of the prompt's last
+    position on the engine over that on the CPU.
     """
     codes, expected = reference
     drawn, found = steps
@@ -100,7 +100,7 @@ def verdict(
     finite: bool, first: float, worst: float, seen: float, margin: float | None,
     deviation: float | None, equal: bool,
 ) -> str:  # fmt: skip
-    """The rule at the top of this file."""
+    """Apply the rule at the top of this file."""
     if not finite:
         return NOT_FINITE
     if first < FIRST:
@@ -115,14 +115,14 @@ def verdict(
 
 
 def _scores(logits: Logits, seed: int, position: int) -> NDArray[np.float64]:
-    """What the sampler takes the largest of, [K]."""
+    """Return the scores [K] of which the sampler takes the largest."""
     scores = guided(logits[0], logits[1], GUIDANCE_SCALE).astype(np.float64) / TEMPERATURE
     noise: NDArray[np.float64] = gumbel(seed, 0, position, logits.shape[-1]).astype(np.float64)
     return scores + noise
 
 
 def _cosines(expected: Logits, found: Logits) -> NDArray[np.float64]:
-    """The cosine [T] of each position's logits [T, 2, K], of the row where it is smaller."""
+    """Return the cosine [T] of each position's logits [T, 2, K], the smaller of the two rows."""
     a, b = (x.astype(np.float64) - x.mean(-1, keepdims=True) for x in (expected, found))
     norms: NDArray[Any] = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     cosines: NDArray[np.float64] = (a * b).sum(-1) / np.maximum(norms, 1e-30)
@@ -130,6 +130,6 @@ def _cosines(expected: Logits, found: Logits) -> NDArray[np.float64]:
 
 
 def _worst(cosines: NDArray[np.float64]) -> float:
-    """The smallest median of a quarter of the picture; 1 where there is one code only."""
+    """Return the smallest median of the picture's quarters; 1 if there is only one code."""
     parts = [part for part in np.array_split(cosines, 4) if len(part)]
     return min((float(np.median(part)) for part in parts), default=1.0)

@@ -1,4 +1,4 @@
-"""The documents say what is true: commands parse, files and anchors exist, the graphs are listed."""
+"""The documents are true: commands parse, files and anchors exist, the graphs are listed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def read(page: str) -> str:
 
 
 def prose(page: str) -> str:
-    """The page without its code blocks and the inline code."""
+    """Return the page without its code blocks and inline code."""
     return re.sub(r"`[^`\n]*`", "", _FENCE.sub("", read(page)))
 
 
 def code_lines(page: str) -> list[str]:
-    """The lines of the page's code blocks, without prompts; continued lines are joined."""
+    """Return the lines of the page's code blocks, without prompts; continued lines are joined."""
     blocks = (block.replace("\\\n", " ") for _, block in _FENCE.findall(read(page)))
     return [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every page's `janus-edge ...` lines."""
+    """Return every page's `janus-edge ...` lines."""
     return [
         (page, line)
         for page in PAGES
@@ -46,7 +46,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def anchors(page: str) -> set[str]:
-    """The anchors of the page's headings, as GitHub makes them."""
+    """Return the anchors of the page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", _FENCE.sub("", read(page)), re.M)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -69,7 +69,7 @@ def test_a_command_parses(page: str, line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page: str) -> None:
-    """Every link and picture leads to a file of the repository, and every anchor to a heading."""
+    """Every link and picture leads to a repository file, and every anchor to a heading."""
     wrong = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if link.startswith(("http://", "https://")):
@@ -85,7 +85,7 @@ def test_links(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_programs(page: str) -> None:
-    """Every script, module and make target of the code blocks exists."""
+    """Every script, module and make target in the code blocks exists."""
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
     wrong = []
     for line in code_lines(page):
@@ -116,7 +116,7 @@ def test_every_graph_is_listed() -> None:
 
 
 def test_the_readme_says_what_has_run() -> None:
-    """As long as nothing has run on a GPU, the README says so."""
+    """While nothing has run on a GPU, the README says so."""
     assert "**Nothing has run on a GPU yet.**" in read("README.md")
 
 

@@ -1,4 +1,4 @@
-"""docs/jetson.md: its files exist, its facts have sources (`test_readme.py` parses its commands)."""
+"""In docs/jetson.md, files exist and facts have sources (`test_readme.py` parses its commands)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "jetson.md").read_text("utf-8")
 
 
-#: What a user's own run writes.
+#: Files that a user's own run writes.
 WRITTEN = "benchmarks/results/gpu-check-DEVICE.json"
 
 
 def commands() -> list[str]:
-    """Every `janus-edge ...` line of its code blocks."""
+    """Return every `janus-edge ...` line of its code blocks."""
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```", TEXT, re.M | re.S)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("janus-edge ")]
@@ -28,12 +28,12 @@ def test_there_are_commands() -> None:
 
 
 def test_it_says_what_has_run() -> None:
-    """The first thing that it says."""
+    """The runbook begins by saying that nothing in it has run on a Jetson."""
     assert TEXT.split("\n\n")[1].startswith("**Nothing here has run on a Jetson")
 
 
 def test_sources() -> None:
-    """Every number in brackets is a source, and every source is cited."""
+    """Every number in brackets has a source, and every source is cited."""
     body, _, listed = TEXT.partition("## Sources")
     numbers = {int(n) for n in re.findall(r"^(\d+)\. ", listed, re.M)}
     cited = {
@@ -50,5 +50,5 @@ def test_sources() -> None:
     ),
 )
 def test_files(path: str) -> None:
-    """Files of the repository that it names exist."""
+    """Every repository file that it names exists."""
     assert (ROOT / path).exists()

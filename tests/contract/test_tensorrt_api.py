@@ -198,7 +198,7 @@ def test_the_table_is_of_the_bindings() -> None:
 
 
 def test_what_tensorrt_rtx_builds_for() -> None:
-    """The runtime's advice for GPUs that TensorRT-RTX does not know rests on the same list."""
+    """The runtime's advice for GPUs that TensorRT-RTX does not support uses the same list."""
     found = FEATURES["rtx-1.7"].capabilities
     assert set(RTX_CAPABILITIES) == set(found)
     assert not built_by_rtx("9.0")

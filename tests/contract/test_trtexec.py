@@ -1,6 +1,6 @@
-"""What we print for trtexec is in the trtexec of every version that a target is for.
+"""Every option that we print for trtexec exists in each version that a target is for.
 
-`trtexec_options.json` is what its source has; `benchmarks/record_trtexec_options.py` makes it.
+`benchmarks/record_trtexec_options.py` makes `trtexec_options.json`, the options in trtexec's source.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def made(**options: Any) -> list[str]:
 
 
 def unknown(version: str, words: list[str]) -> set[str]:
-    """Options that the version lacks, or whose value it does not take."""
+    """Return options that the version lacks or that it takes only with (or without) a value."""
     found = set()
     for word in words:
         name, has_value, _ = word.removeprefix("--").partition("=")
         known = OPTIONS[version].get(name)
-        # the help gives --profile no value, and one in its example
+        # the help lists --profile without a value and gives it one in an example
         if known is None or (known or name == "profile") != bool(has_value):
             found.add(name)
     return found
@@ -47,15 +47,15 @@ def unknown(version: str, words: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("version", OPTIONS)
 def test_every_option_exists(version: str) -> None:
-    """With its value or without, as trtexec's help has it; only 10.3 cannot decompose attention,
-    and its graphs have none."""
+    """Every option exists and has a value only if trtexec's help shows one. Only 10.3 cannot
+    decompose attention, and its graphs have none."""
     assert unknown(version, made(workspace="512M")) == set()
     lacking = {"decomposableAttentions"} if version == "10.3" else set()
     assert unknown(version, made(decomposable=True)) == lacking
 
 
 def test_the_check_finds() -> None:
-    """Options that never were, or are gone, and values that are not taken."""
+    """Options that never existed or are gone are found, and so are values that are not taken."""
     assert unknown("10.16", ["--workspace=512"]) == {"workspace"}
     assert unknown("10.16", ["--fp16"]) == set()
     assert unknown("11.1", ["--fp16"]) == {"fp16"}
@@ -63,7 +63,7 @@ def test_the_check_finds() -> None:
 
 
 def test_the_line() -> None:
-    """Each profile's shapes follow it at once, as trtexec reads them; the rest is ours alone."""
+    """Each profile is followed directly by its shapes, as trtexec reads them; the other options are ours."""
     first = ["--onnx=g/x.onnx", "--saveEngine=p/x.plan"]
     profiles = [
         "--profile=0", "--minShapes=x:1x2,past_key.0:1x8", "--optShapes=x:3x4,past_key.0:1x8",
@@ -76,7 +76,7 @@ def test_the_line() -> None:
 
 
 def test_the_page() -> None:
-    """Every option that docs/trtexec.md names is trtexec's or that of a command of ours."""
+    """Every option that docs/trtexec.md names belongs to trtexec or to one of our commands."""
     page = (Path(__file__).parents[2] / "docs" / "trtexec.md").read_text("utf-8")
     named = set(re.findall(r"--([A-Za-z][A-Za-z0-9-]+)", page))
     ours = {
@@ -90,7 +90,7 @@ def test_the_page() -> None:
 
 
 def test_sources_are_named() -> None:
-    """Every version has the commit that it was read from."""
+    """Every version records the commit that it was read from."""
     for version, found in TABLE["versions"].items():
         assert found["version"].startswith(f"{version}.")
         assert len(bytes.fromhex(found["commit"])) == 20

@@ -66,7 +66,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def elementwise(layer: Layer, a: Array, b: Array) -> Array:
-    """Both have one rank; sizes of 1 are broadcast."""
+    """Operands have equal ranks; sizes of 1 are broadcast."""
     if a.ndim != b.ndim or a.dtype != b.dtype:
         raise UnknownError(f"{layer.name}: {a.dtype}{a.shape} with {b.dtype}{b.shape}")
     return np.asarray(_known(_BINARY, layer, "op")(a, b))
@@ -87,7 +87,7 @@ def select(layer: Layer, condition: Array, then: Array, otherwise: Array) -> Arr
 
 
 def cast(layer: Layer, x: Array) -> Array:
-    """To a type; floats are cut towards zero to integers, and rounded to floats by the interpreter."""
+    """Cast to a type. Floats are truncated to integers; the interpreter rounds to float types."""
     to_type = layer.attributes["to_type"]
     if to_type in ("FLOAT", "HALF", "BF16"):
         return x.astype(np.float32)

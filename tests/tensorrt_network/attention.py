@@ -14,9 +14,9 @@ def attention_input(
 ) -> Array:
     """``softmax(query key^T + mask) value`` of [B, heads, tokens, D], in float32 throughout.
 
-    There is no scale: who needs one multiplies the query. Query heads share the key heads in order.
-    A bool mask is True where a key is attended, another one is added. What is not attended has the
-    weight 0, and 0 times what is not a number is not a number: a cache must start with numbers.
+    There is no scale: a caller that needs one multiplies the query. Query heads share the key heads in
+    order. A bool mask is True where a key is attended; any other mask is added. An unattended position
+    has the weight 0, but 0 x NaN is NaN, so a cache must start with finite numbers.
     """
     kind = layer.attributes["causal_kind"]
     if kind != "NONE" and mask is not None:
@@ -40,7 +40,7 @@ def attention_input(
 
 
 def _causal(layer: Layer, kind: str, tokens: int, keys: int) -> Array | None:
-    """Which keys each token attends (`CausalMaskKind`); None for all."""
+    """Return which keys each token attends (`CausalMaskKind`); None for all."""
     if kind == "NONE":
         return None
     if kind not in ("UPPER_LEFT", "LOWER_RIGHT"):
@@ -50,14 +50,14 @@ def _causal(layer: Layer, kind: str, tokens: int, keys: int) -> Array | None:
 
 
 def attention_output(layer: Layer, x: Array) -> Array:
-    """The other end of the attention: what its first layer computed."""
+    """Return what the attention's input layer computed."""
     return x
 
 
 def rotary_embedding(
     layer: Layer, x: Array, cosines: Array, sines: Array, positions: Array | None = None
 ) -> Array:
-    """Rotate pairs of [B, heads, S, D]: halves of the rotated dimensions, or neighbours."""
+    """Rotate pairs of [B, heads, S, D]: the halves of the rotated dimensions, or neighbours."""
     static = layer.attributes
     if positions is None or x.ndim != 4:
         raise UnknownError(f"{layer.name}: rotates rank {x.ndim} without positions")
@@ -79,7 +79,7 @@ def rotary_embedding(
 
 
 def kv_cache_update(layer: Layer, cache: Array, update: Array, write: Array) -> Array:
-    """Write ``update`` [B, heads, S, D] from position ``write[b]`` on into ``cache`` itself."""
+    """Write ``update`` [B, heads, S, D] into ``cache`` itself, starting at position ``write[b]``."""
     tokens = update.shape[2]
     if write.size and not 0 <= write.min() <= write.max() + tokens <= cache.shape[2]:
         raise IndexError(f"{layer.name}: writes {tokens} from {write} into {cache.shape}")

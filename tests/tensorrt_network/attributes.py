@@ -1,6 +1,6 @@
-"""What is read of each layer type: the bindings' classes and the attributes that they must have.
+"""What is read of each layer type: the bindings' class and the attributes that it must have.
 
-An attribute that a newer version adds is in neither table: reading then raises.
+An attribute that a newer version adds is in no table, so reading it raises.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "ASSERTION": ("message",),
 }
 
-#: Attributes of which one value has semantics here; any other raises.
+#: Attributes with semantics for one value only; any other value raises.
 FIXED: dict[str, dict[str, Any]] = {
     "CONVOLUTION": {"padding_mode": "EXPLICIT_ROUND_DOWN"},
     "FILL": {"operation": "LINSPACE"},
@@ -99,7 +99,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "TOPK": {"indices_type": "INT32"},
 }
 
-#: The same of `IAttention`, which the bindings keep beside the layer.
+#: The same for `IAttention`, which the bindings keep beside the layer.
 _ATTENTION_FIXED = {
     "norm_op": "SOFTMAX",
     "normalization_quantize_scale": None,
@@ -109,8 +109,8 @@ _ATTENTION_FIXED = {
     "key_value_lengths": None,
     "num_ranks": 1,
 }
-#: What changes nothing that is computed: ``decomposable`` allows more kernels, ``causal`` is the older
-#: name of ``causal_kind``, and the type is that of a scale that is absent.
+#: Attributes that change no result: ``decomposable`` allows more kernels, ``causal`` is the older
+#: name of ``causal_kind``, and ``normalization_quantize_to_type`` is the type of an absent scale.
 _ATTENTION_SILENT = {
     "name", "metadata", "decomposable", "causal", "mask", "normalization_quantize_to_type",
     "num_inputs", "num_outputs", "set_input", "get_input", "get_output",
@@ -120,7 +120,7 @@ _ATTENTION_SILENT = {
 def attention_attributes(
     layer: Any, inputs: tuple[str | None, ...]
 ) -> tuple[dict[str, Any], tuple[str | None, ...]]:
-    """The attributes of an attention, and its inputs: query, key, value and the mask, if any."""
+    """Return the attributes of an attention and its inputs: query, key, value and an optional mask."""
     attention = layer.attention
     offered = {name for name in vars(type(attention)) if not name.startswith("_")}
     unknown = offered - {*_ATTENTION_FIXED, *_ATTENTION_SILENT, "causal_kind"}

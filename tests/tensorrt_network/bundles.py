@@ -1,4 +1,4 @@
-"""Tiny bundles in every recipe, without another export."""
+"""Tiny bundles in every recipe, without a further export."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
 from tests.unit.engines.tensorrt.test_recipes import as_bfloat16, calibration
 
-#: All built-in ones and a mixture. ONNX Runtime computes no 4-bit floats, so nothing is known of nvfp4.
+#: All built-in recipes and a mixture. ONNX Runtime computes no 4-bit floats, so nvfp4 has no reference.
 RECIPE_NAMES = (
     "fp32", "fp16", "bf16", *(name for name in RULES if not name.startswith("nvfp4")), "mixed",
 )  # fmt: skip
 
-#: Their channels are no multiple of a block.
+#: Their channels are not a multiple of a block.
 _RAGGED = (Rule("*down_proj*", None), Rule("vision_encoder/*", None))
 
 
 def mixed() -> Recipe:
-    """Floats, 8-bit weights and inputs, and blocks of 4-bit and 8-bit weights in one model."""
+    """A recipe with floats, 8-bit weights and inputs, and blocks of 4-bit and 8-bit weights."""
     integers = quantised_recipe("int8", "float16").rules
     rules = (
         Rule("language_model/*o_proj*", Scheme("int8", 32)),
@@ -35,7 +35,7 @@ def mixed() -> Recipe:
 
 
 def recipe_bundle(recipe: str, full: Path, half: Path, folder: Path) -> Bundle:
-    """The tiny model in ``recipe``, of a float32 and a float16 bundle."""
+    """Return the tiny model in ``recipe``, from a float32 and a float16 bundle."""
     if recipe == "fp32":
         return Bundle.open(full)
     bundle = Bundle.open(half)

@@ -1,4 +1,4 @@
-"""The interpreter beside the reference, tensor by tensor."""
+"""The interpreter compared with the reference, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.tensorrt_network.data_types import FLOATS, Array
 from tests.tensorrt_network.interpreter import Interpreter
 from tests.tensorrt_network.network import Network, Tensor, UnknownError
 
-#: Of a tensor's largest number, in float32: sums of up to 576 products in two orders. Seen: 1.2e-6.
+#: Relative to a tensor's largest number, in float32: sums of up to 576 products in two orders. Seen: 1.2e-6.
 FLOAT32 = 3e-6
-#: Units in the last place of a tensor's largest number, in 16 bits: both sides compute in float32 and
-#: round, but what lies beside the middle of two numbers is rounded either way, and the parser rounds
-#: inside an RMS norm, before its weight. Seen: 1.
+#: Units in the last place of a tensor's largest number, in 16 bits. Both sides compute in float32 and
+#: round, but a value near the middle of two numbers may round either way. The parser also rounds inside
+#: an RMS norm, before its weight. Seen: 1.
 UNITS = 1
 _MANTISSA = {"HALF": 10, "BF16": 7}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far a tensor is from the reference; ``limit`` is 0 for integers, FP8 and FP4: they are equal."""
+    """How far a tensor is from the reference. Integers, FP8 and FP4 must be equal: ``limit`` is 0."""
 
     name: str
     dtype: str
@@ -30,15 +30,17 @@ class Difference:
     limit: float
 
     def __bool__(self) -> bool:
-        """Whether it is beyond the limit."""
+        """Whether the difference is beyond the limit."""
         return not self.largest <= self.limit
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.dtype}): {self.largest:.2e}, and {self.limit:.2e} is allowed"
+        return (
+            f"{self.name} ({self.dtype}): {self.largest:.2e}, but only {self.limit:.2e} is allowed"
+        )
 
 
 def limit(tensor: Tensor, reference: Array) -> float:
-    """The largest difference that is allowed."""
+    """Return the largest difference that is allowed."""
     if tensor.dtype != "FLOAT" and tensor.dtype not in _MANTISSA:
         return 0.0
     largest = float(np.abs(reference).max(initial=0.0))
@@ -49,7 +51,7 @@ def limit(tensor: Tensor, reference: Array) -> float:
 
 
 def difference(tensor: Tensor, found: Array, reference: Array) -> Difference:
-    """Of two arrays, which must have one shape; numbers that are not finite must be the same."""
+    """Compare two arrays of one shape; numbers that are not finite must be the same."""
     if found.shape != reference.shape:
         return Difference(tensor.name, tensor.dtype, float("inf"), 0.0)
     if tensor.dtype not in FLOATS:
@@ -63,11 +65,11 @@ def difference(tensor: Tensor, found: Array, reference: Array) -> Difference:
 def teacher_forced(
     network: Network, feeds: Mapping[str, Array], reference: Mapping[str, Array]
 ) -> list[Difference]:
-    """The differences of all tensors that both have, in the order in which they are computed.
+    """Return the differences of all tensors that both have, in the order of computation.
 
-    Each is replaced by the reference's after it was compared, so that a mistake is seen where it is
-    made and nowhere else. A tensor of the reference that the network lacks is infinitely far off. What
-    comes after a wrong shape may not be computable, and is then left out.
+    Each tensor is replaced with the reference's after its comparison, so a mistake shows only where it
+    is made. A reference tensor that the network lacks is infinitely far off. Tensors after a wrong shape
+    may not be computable; they are then left out.
     """
     found: dict[str, Difference] = {}
 

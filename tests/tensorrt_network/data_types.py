@@ -1,6 +1,6 @@
 """Numbers of TensorRT's types in numpy arrays.
 
-Floating-point types, FP8 (E4M3) and FP4 (E2M1) among them, are float32 arrays of representable numbers;
+Floating-point types, including FP8 (E4M3) and FP4 (E2M1), are float32 arrays of representable numbers;
 INT4 is int8.
 """
 
@@ -15,7 +15,7 @@ from tests.tensorrt_network.network import UnknownError
 
 Array = np.ndarray[Any, Any]
 
-#: What floating-point types are rounded to; float32 itself is not.
+#: The types that floating-point numbers are rounded to; float32 itself is not rounded.
 FLOATS = {
     "FLOAT": np.dtype(np.float32),
     "HALF": np.dtype(np.float16),
@@ -34,18 +34,18 @@ INTEGERS = {
 
 _HALF_BYTES = ("INT4", "FP4")
 
-#: What quantised numbers are clamped to (`IQuantizeLayer`).
+#: The range that quantised numbers are clamped to (`IQuantizeLayer`).
 RANGES = {"INT8": (-128, 127), "INT4": (-8, 7), "FP8": (-448.0, 448.0), "FP4": (-6.0, 6.0)}
 
 
 def rounded(values: Array, dtype: str) -> Array:
-    """``values`` as numbers of the type; integers must be of it already."""
+    """Round ``values`` to the type; integers must have it already."""
     if dtype in FLOATS:
         if values.dtype.kind != "f":
             raise UnknownError(f"{values.dtype} where {dtype} is needed")
         if dtype == "FLOAT":
             return values.astype(np.float32, copy=False)
-        with np.errstate(over="ignore"):  # infinite, as there
+        with np.errstate(over="ignore"):  # overflow gives infinity, as in TensorRT
             return values.astype(FLOATS[dtype]).astype(np.float32)
     if dtype not in INTEGERS:
         raise UnknownError(f"data type {dtype}")
@@ -55,7 +55,7 @@ def rounded(values: Array, dtype: str) -> Array:
 
 
 def from_bytes(stored: bytes, dtype: str, count: int) -> Array:
-    """``count`` numbers as TensorRT stores them; the first of two of 4 bits is in the low ones."""
+    """Decode ``count`` numbers as TensorRT stores them; of two 4-bit numbers the first is in the low bits."""
     if dtype in _HALF_BYTES:
         pairs = np.frombuffer(stored, np.uint8)
         both = np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(-1)[:count]
@@ -70,7 +70,7 @@ def from_bytes(stored: bytes, dtype: str, count: int) -> Array:
 
 
 def nbytes(dtype: str, count: int) -> int:
-    """Bytes of ``count`` stored numbers."""
+    """Return the bytes of ``count`` stored numbers."""
     if dtype in _HALF_BYTES:
         return (count + 1) // 2
     return count * {**FLOATS, **INTEGERS}[dtype].itemsize

@@ -1,4 +1,4 @@
-"""Inputs of a parsed network to compare with."""
+"""Inputs of a parsed network for comparisons."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from janus_edge.config import JanusConfig
 from tests.tensorrt_network.data_types import Array, rounded
 from tests.tensorrt_network.network import Network
 
-#: Positions that rows of the language model have behind them: rows of unequal length.
+#: Filled positions of the language model's rows, which have unequal lengths.
 PAST = (5, 2)
 #: New tokens of each row.
 TOKENS = 3
 
 
 def random_feeds(network: Network, config: JanusConfig) -> dict[str, Array]:
-    """Normal values of two rows, images or pictures; codes and lengths are in range."""
+    """Return normal values for two rows, images or pictures; codes and lengths are in range."""
     rng = np.random.default_rng(0)
     feeds = {}
     for tensor in network.inputs:

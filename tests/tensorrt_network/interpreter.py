@@ -1,4 +1,4 @@
-"""Computes a parsed network."""
+"""Compute a parsed network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.tensorrt_network import (
 from tests.tensorrt_network.data_types import FLOATS, Array, rounded
 from tests.tensorrt_network.network import Layer, Network, Tensor, UnknownError
 
-#: Layer type -> what computes it, from the layer and its inputs.
+#: Layer type -> the function that computes it from the layer and its inputs.
 FUNCTIONS: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     "ACTIVATION": arithmetic.activation,
     "ASSERTION": arithmetic.assertion,
@@ -50,14 +50,14 @@ FUNCTIONS: dict[str, Callable[..., Array | tuple[Array, ...]]] = {
     "UNSQUEEZE": shapes.unsqueeze,
 }
 
-#: Is called with each tensor that was computed, and returns what the layers after it read.
+#: Called with each computed tensor; returns the value that later layers read.
 Watch = Callable[[Tensor, Array], Array]
 
 
 class Interpreter:
     """A network, ready to be run again and again.
 
-    With ``fold`` what depends on constants alone is computed once, here, and is not watched.
+    With ``fold``, everything that depends on constants alone is computed once, here, and is not watched.
     """
 
     def __init__(self, network: Network, *, fold: bool = True) -> None:
@@ -72,10 +72,10 @@ class Interpreter:
                 self._layers.append(layer)
 
     def run(self, feeds: Mapping[str, Array], watch: Watch | None = None) -> dict[str, Array]:
-        """The outputs by name, from inputs by name.
+        """Return the outputs by name for inputs by name.
 
-        Floating-point inputs and outputs are float32 arrays of numbers of their types. A cache that
-        the network updates in place is updated in the array that was given, which is also the output.
+        Floating-point inputs and outputs are float32 arrays of numbers of their types. A cache that the
+        network updates in place is updated in the given array, which is also the output.
         """
         values = dict(self._known)
         for tensor in self.network.inputs:
@@ -101,7 +101,7 @@ def _run(layer: Layer, values: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _checked(tensor: Tensor, value: Array) -> Array:
-    """``value``, if it has the shape that the network says, and the kind of its type."""
+    """Return ``value`` if it has the network's shape and the kind of its type; otherwise raise."""
     kind = "f" if tensor.dtype in FLOATS else "biu"
     fits = value.ndim == len(tensor.shape) and all(
         size in (-1, found) for size, found in zip(tensor.shape, value.shape, strict=True)
@@ -115,7 +115,7 @@ def _checked(tensor: Tensor, value: Array) -> Array:
 
 
 def _check_caches(network: Network) -> None:
-    """A cache that is updated in place must have no other reader, which might come after."""
+    """Reject another reader of a cache that is updated in place: it might run after the update."""
     updated = {
         layer.inputs[0]: layer.name for layer in network.layers if layer.type == "KV_CACHE_UPDATE"
     }

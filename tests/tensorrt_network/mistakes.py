@@ -1,4 +1,4 @@
-"""Mistakes that a parser, a lowering pass or a version of TensorRT could make, one or more per layer type."""
+"""Mistakes that a parser, a lowering pass or a TensorRT version could make, at least one per layer type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.tensorrt_network.planting import (
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A mistake in ``graph``, and the ``seen`` tensor (a pattern) that it must be found at, alone."""
+    """A mistake in ``graph``; it must be found at the ``seen`` tensor (a pattern) and nowhere else."""
 
     name: str
     layer_type: str
@@ -32,7 +32,7 @@ class Mistake:
     target: str = "tensorrt-rtx"
 
 
-#: Layer types that no mistake can be planted in, and why.
+#: Layer types where no mistake can be planted, and the reason.
 NONE = {"ATTENTION_OUTPUT": "has no attribute, and its input is its attention's own output"}
 
 _ATTENTION = "layers.0.self_attn"

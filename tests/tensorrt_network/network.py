@@ -9,12 +9,12 @@ from typing import Any
 
 
 class UnknownError(Exception):
-    """A layer type, an attribute or a value that the interpreter has no semantics for."""
+    """A layer type, attribute or value without semantics in the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor's name, the name of its TensorRT data type, and its shape; -1 is a size of the profile."""
+    """A tensor's name, the name of its TensorRT type, and its shape; a size of -1 comes from the profile."""
 
     name: str
     dtype: str
@@ -23,10 +23,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer; ``type`` is TensorRT's name for it, and an optional input that is absent is None.
+    """A layer; ``type`` is TensorRT's name for it, and an absent optional input is None.
 
-    ``attributes`` are by the binding's names: enums as the names of their members, dimensions as
-    tuples, weights as arrays.
+    ``attributes`` use the binding's names: enums become the names of their members, dimensions become
+    tuples, weights become arrays.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Inputs, outputs and layers, each layer after those that it reads."""
+    """Inputs, outputs and layers; each layer comes after those that it reads."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -46,7 +46,7 @@ class Network:
 
 
 def in_order(inputs: tuple[Tensor, ...], layers: list[Layer]) -> tuple[Layer, ...]:
-    """``layers``, each after those that it reads: the parser adds them in another order."""
+    """Sort ``layers`` so that each comes after those that it reads; the parser uses another order."""
     maker: dict[str, int | None] = {tensor.name: None for tensor in inputs}
     for index, layer in enumerate(layers):
         for tensor in layer.outputs:

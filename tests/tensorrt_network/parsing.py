@@ -1,7 +1,7 @@
-"""From a bundle's graph to the network that a target would build, as TensorRT-RTX' parser makes it.
+"""Parse a bundle's graph with TensorRT-RTX into the network that a target would build.
 
-All targets' graphs are parsed by TensorRT-RTX, which is the one that needs no GPU: the parser of
-TensorRT is the same project.
+TensorRT-RTX parses the graphs of all targets because it needs no GPU. The parser of TensorRT is the
+same project.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from janus_edge.graphs import Graph, engine_signature
 from tests.tensorrt_network.network import Network
 from tests.tensorrt_network.reader import read_network
 
-#: Small: the shapes of a test's own inputs are within it.
+#: Small, but large enough for the inputs of a test.
 PROFILE = Profile(Range(1, 2, 8), Range(1, 32, 32), 64, Range(1, 1, 4), Range(1, 1, 1))
 
 
 @contextmanager
 def lowered(name: str, bundle: Bundle, graph: Graph, folder: Path) -> Iterator[Path]:
-    """The ONNX file that the target ``name`` parses."""
+    """Return the ONNX file that the target ``name`` parses."""
     made: Any = target(name, bundle.manifest.config)
     assert isinstance(made, TensorRTTarget)
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def lowered(name: str, bundle: Bundle, graph: Graph, folder: Path) -> Iterator[P
 def parse(
     name: str, bundle: Bundle, graph: Graph, path: Path, profile: Profile = PROFILE
 ) -> ParsedGraph:
-    """The network of ``path``, as the target ``name`` parses it, with what owns its weights."""
+    """Parse ``path`` as the target ``name`` does; return the network and the owner of its weights."""
     config = bundle.manifest.config
     ports = engine_signature(graph, config, name)
     return parse_graph(rtx(), path, graph, config, profile, Messages(), ports)
@@ -49,7 +49,7 @@ def parse(
 def parsed_network(
     name: str, bundle: Bundle, graph: Graph, folder: Path, profile: Profile = PROFILE
 ) -> Network:
-    """What the parser makes of ``graph`` for the target ``name``."""
+    """Return what the parser makes of ``graph`` for the target ``name``."""
     with lowered(name, bundle, graph, folder) as path:
         parsed = parse(name, bundle, graph, path, profile)
         return read_network(rtx().module, parsed.network)

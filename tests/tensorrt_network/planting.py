@@ -1,7 +1,7 @@
-"""Planting mistakes into a parsed network through TensorRT's own API.
+"""Plant mistakes into a parsed network through TensorRT's own API.
 
-What is set here is read again by the reader, so that a mistake that is found shows both: that the
-attribute is read, and that it is computed with.
+The reader reads what is set here. A mistake that is found therefore shows that the attribute is read
+and that it is used.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tests.tensorrt_network.data_types import Array
 from tests.tensorrt_network.reader import downcast
 from tests.tensorrt_network.weights import stored_weights
 
-#: Changes a network; what it returns must live as long as the network.
+#: Changes a network; the return value must live as long as the network.
 Change = Callable[[Any, Any], object]
 
 
 def find(trt: Any, network: Any, name: str, kind: str = "") -> Any:
-    """The first layer whose name begins with ``name`` and whose type is ``kind``, if that is given."""
+    """Return the first layer whose name begins with ``name`` and whose type is ``kind``, if given."""
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         if layer.name.startswith(name) and kind in ("", layer.type.name):
@@ -31,7 +31,7 @@ def find(trt: Any, network: Any, name: str, kind: str = "") -> Any:
 
 
 def setting(name: str, kind: str = "", **values: object) -> Change:
-    """Set attributes; a member of an enum is given as 'Enum.MEMBER'."""
+    """Set attributes; write a member of an enum as 'Enum.MEMBER'."""
 
     def change(trt: Any, network: Any) -> None:
         layer = find(trt, network, name, kind)
@@ -45,7 +45,7 @@ def setting(name: str, kind: str = "", **values: object) -> Change:
 
 
 def reading(name: str, index: int, source: str | Array, kind: str = "") -> Change:
-    """Let input ``index`` be another tensor, or a constant."""
+    """Replace input ``index`` with another tensor or a constant."""
 
     def change(trt: Any, network: Any) -> object:
         layer = find(trt, network, name, kind)
@@ -71,7 +71,7 @@ def swapping(name: str, first: int, second: int, kind: str = "") -> Change:
 
 
 def attending(change_it: Callable[[Any, Any, Any], object]) -> Change:
-    """Change the first attention: ``change_it`` gets the module, the network and the attention."""
+    """Change the first attention: ``change_it`` receives the module, the network and the attention."""
 
     def change(trt: Any, network: Any) -> object:
         return change_it(trt, network, find(trt, network, "", "ATTENTION_INPUT").attention)
@@ -94,7 +94,7 @@ def storing(name: str, change_it: Callable[[bytes], bytes]) -> Change:
 
 
 def tensor(network: Any, name: str) -> Any:
-    """The tensor called ``name``."""
+    """Return the tensor called ``name``."""
     for index in range(network.num_inputs):
         if network.get_input(index).name == name:
             return network.get_input(index)

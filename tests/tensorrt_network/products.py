@@ -1,4 +1,4 @@
-"""Matrix products and convolutions; sums are of float32."""
+"""Matrix products and convolutions, summed in float32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.tensorrt_network.network import Layer, UnknownError
 
 
 def matrix_multiply(layer: Layer, a: Array, b: Array) -> Array:
-    """Of the last two dimensions, the others broadcast; a VECTOR has one dimension less."""
+    """Multiply the last two dimensions and broadcast the others; a VECTOR has one dimension less."""
     left, right = layer.attributes["op0"], layer.attributes["op1"]
     for op in (left, right):
         if op not in ("NONE", "TRANSPOSE", "VECTOR"):
@@ -30,7 +30,7 @@ def matrix_multiply(layer: Layer, a: Array, b: Array) -> Array:
 def convolution(
     layer: Layer, x: Array, kernel: Array | None = None, bias: Array | None = None
 ) -> Array:
-    """2-D, [N, C, H, W]; kernel and bias are attributes unless they are inputs."""
+    """Convolve [N, C, H, W] in 2-D; kernel and bias are attributes unless they are inputs."""
     static = layer.attributes
     maps, groups = static["num_output_maps"], static["num_groups"]
     if x.ndim != 4:
@@ -43,7 +43,7 @@ def convolution(
 
 
 def _sums(layer: Layer, x: Array, weights: Array) -> Array:
-    """The products of each place of the kernel, one place after the other."""
+    """Sum the products of each kernel position, one position after the other."""
     static = layer.attributes
     pads = [(0, 0), (0, 0), *zip(static["pre_padding"], static["post_padding"], strict=True)]
     padded = np.pad(x, pads)
@@ -53,7 +53,7 @@ def _sums(layer: Layer, x: Array, weights: Array) -> Array:
     wide = (padded.shape[3] - (broad - 1) * across - 1) // stride + 1
     count, groups = len(x), static["num_groups"]
     made = np.zeros((count, groups, maps // groups, high * wide), np.float32)
-    # numpy multiplies matrices fast where they lie in one piece
+    # numpy multiplies matrices fast if they are contiguous
     places = np.ascontiguousarray(weights.transpose(2, 3, 0, 1)).reshape(
         tall, broad, groups, maps // groups, depth
     )

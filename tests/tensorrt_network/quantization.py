@@ -9,7 +9,7 @@ from tests.tensorrt_network.network import Layer, UnknownError
 
 
 def quantize(layer: Layer, x: Array, scale: Array, zero_point: Array | None = None) -> Array:
-    """``clamp(round(x / scale))``, ties to even; FP8 and FP4 are rounded by the interpreter."""
+    """``clamp(round(x / scale))``, ties to even; the interpreter rounds to FP8 and FP4."""
     to_type = layer.attributes["to_type"]
     if to_type not in RANGES:
         raise UnknownError(f"{layer.name}: quantises to {to_type}")
@@ -30,7 +30,7 @@ def dequantize(layer: Layer, x: Array, scale: Array, zero_point: Array | None = 
 
 
 def _spread(layer: Layer, scale: Array, x: Array) -> Array:
-    """``scale`` in a shape that broadcasts to that of ``x``."""
+    """Return ``scale`` in a shape that broadcasts to that of ``x``."""
     if scale.size == 1:
         return scale.reshape(())
     if scale.ndim == 1:

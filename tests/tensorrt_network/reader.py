@@ -1,6 +1,6 @@
-"""From NVIDIA's `INetworkDefinition` to plain data.
+"""Copy NVIDIA's `INetworkDefinition` into plain data.
 
-The builder and the parser that made it must be alive: they own the weights.
+The builder and the parser that made it must still be alive: they own the weights.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from tests.tensorrt_network.attributes import ATTRIBUTES, CLASSES, FIXED, attent
 from tests.tensorrt_network.network import Layer, Network, Tensor, UnknownError, in_order
 from tests.tensorrt_network.weights import read_weights
 
-#: Members of the bindings' classes that say nothing about what a layer computes.
+#: Members of the bindings' classes that do not affect what a layer computes.
 _SILENT = {"set_input", "metadata", "is_alpha_beta_int64"}
 
 
 def read_network(trt: Any, network: Any) -> Network:
-    """A copy of ``network``, made by the module ``trt``; raises UnknownError for what is not known."""
+    """Copy ``network``, made by the module ``trt``; raises UnknownError for anything without semantics."""
     inputs = tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs))
     layers = [_layer(trt, network.get_layer(index)) for index in range(network.num_layers)]
     outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
@@ -24,9 +24,9 @@ def read_network(trt: Any, network: Any) -> Network:
 
 
 def downcast(trt: Any, layer: Any) -> str:
-    """Give ``layer`` the class of its type; the name of the type.
+    """Give ``layer`` the class of its type and return the type's name.
 
-    The bindings give the base class. Its type must be read first: an activation has another ``type``.
+    The bindings give the base class. The type must be read first: an activation has another ``type``.
     """
     kind: str = layer.type.name
     if kind not in CLASSES:
@@ -49,7 +49,7 @@ def _layer(trt: Any, layer: Any) -> Layer:
 
 
 def _attributes(layer: Any, kind: str) -> dict[str, Any]:
-    """The attributes that the class has; raises for one that is not in the table, or not as there."""
+    """Return the attributes of the class; raise if one is missing from the table or differs from it."""
     known, fixed = ATTRIBUTES.get(kind, ()), FIXED.get(kind, {})
     offered = {name for name in vars(type(layer)) if not name.startswith("_")} - _SILENT
     if offered != {*known, *fixed}:
@@ -70,7 +70,7 @@ def _value(layer: Any, name: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Members of enums as their names, dimensions and permutations as tuples."""
+    """Turn enum members into their names, and dimensions and permutations into tuples."""
     if hasattr(value, "name") and hasattr(value, "value"):
         return value.name
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -1,4 +1,4 @@
-"""Layers that sum, average, normalise or choose along axes; axes are bits of a number."""
+"""Layers that sum, average, normalise or choose along axes, which are the bits of a number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REDUCE = {"SUM": np.sum, "PROD": np.prod, "MAX": np.max, "MIN": np.min, "AVG": 
 
 
 def axes_of(bits: int, rank: int) -> tuple[int, ...]:
-    """The axes whose bits are set; the lowest bit is the first axis."""
+    """Return the axes whose bits are set; the lowest bit is the first axis."""
     if bits >> rank:
         raise UnknownError(f"axes {bits:b} of rank {rank}")
     return tuple(axis for axis in range(rank) if bits >> axis & 1)
@@ -34,7 +34,7 @@ def softmax(layer: Layer, x: Array) -> Array:
 
 
 def softmax_along(x: Array, axis: int) -> Array:
-    """Softmax of float32; a row of -inf alone is not a number."""
+    """Softmax in float32; a row of -inf alone gives NaN."""
     with np.errstate(invalid="ignore"):
         powers = np.exp(x - x.max(axis, keepdims=True))
         return np.asarray(powers / powers.sum(axis, keepdims=True))
@@ -43,8 +43,8 @@ def softmax_along(x: Array, axis: int) -> Array:
 def normalization(layer: Layer, x: Array, scale: Array, bias: Array) -> Array:
     """``(x - mean) / sqrt(variance + epsilon) * scale + bias``.
 
-    With groups, channels (axis 1) are split and each group is normalised over its channels and the
-    ``axes``. Scale and bias are per channel (``is_v2``); per group is another layer.
+    With groups, the channels (axis 1) are split, and each group is normalised over its channels and the
+    ``axes``. Scale and bias are per channel (``is_v2``); another layer has them per group.
     """
     static = layer.attributes
     groups, axes = static["num_groups"], axes_of(static["axes"], x.ndim)
@@ -66,7 +66,7 @@ def _normalised(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
 
 
 def topk(layer: Layer, x: Array, *dynamic: Array) -> tuple[Array, Array]:
-    """The ``k`` largest or smallest and their places; of equal ones the first."""
+    """Return the ``k`` largest or smallest values and their places; among equal ones the first."""
     static = layer.attributes
     axes = axes_of(static["axes"], x.ndim)
     if dynamic or len(axes) != 1 or static["op"] not in ("MAX", "MIN"):

@@ -1,13 +1,13 @@
-"""What ONNX Runtime computes for each tensor of a graph, one operator at a time.
+"""Compute each tensor of a graph with ONNX Runtime, one operator at a time.
 
-All optimisations are off: fused DequantizeLinear and MatMul would become products of 8-bit integers,
-which are up to 0.4 off what the graph says.
+All optimisations are off: otherwise DequantizeLinear and MatMul are fused into products of 8-bit
+integers, which are up to 0.4 off what the graph says.
 
-16-bit graphs are computed with float32 in their place, and each operator's output is rounded once to
-its type: what the interpreter does, and what the graph says. ONNX Runtime has few CPU kernels for
-bfloat16; float16 it computes in float32 as well, but leaves out roundings between operators, which
-makes sums two units in the last place different. `test_reference.py` holds this to its own float16.
-What an operator would round inside itself is not seen, neither here nor there.
+16-bit graphs are computed in float32, and each operator's output is rounded once to its type. The
+interpreter does the same, and so does the graph by definition. ONNX Runtime has few CPU kernels for
+bfloat16. It computes float16 in float32 as well, but skips roundings between operators, which changes
+sums by two units in the last place. `test_reference.py` compares this reference with ONNX Runtime's own
+float16. Neither side shows what an operator would round inside itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NARROW = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
 
 class Reference:
-    """A graph whose every tensor is an output."""
+    """A graph that outputs every tensor."""
 
     def __init__(self, graph_file: Path) -> None:
         model = onnx.load(str(graph_file))
@@ -44,7 +44,7 @@ class Reference:
         self._types = {value.name: value.type for value in self._session.get_outputs()}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All tensors by name; floats are float32 arrays of numbers of their types."""
+        """Return all tensors by name; floats are float32 arrays of numbers of their types."""
         found: list[Any] = self._session.run(self._names, dict(feeds))
         return {
             name: _numbers(value, self._types[name])
@@ -53,17 +53,17 @@ class Reference:
 
 
 def _numbers(value: Array, kind: str) -> Array:
-    """FP8, of which the bits are given, as the numbers that they stand for."""
+    """Return the numbers that FP8 bits stand for."""
     if kind != "tensor(float8e4m3fn)":
         return value
     return value.view(FLOATS["FP8"]).astype(np.float32)
 
 
 def session(model: onnx.ModelProto) -> Any:
-    """A session that computes what the graph says, on one thread."""
+    """Return a session that computes what the graph says, on one thread."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3  # caches are copied here, which it warns of
+    options.log_severity_level = 3  # it warns that caches are copied here
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -71,7 +71,7 @@ def session(model: onnx.ModelProto) -> Any:
 
 
 def _widen(model: onnx.ModelProto) -> None:
-    """float32 for 16 bits, and two casts after each operator whose output had 16 bits."""
+    """Use float32 for 16-bit types, and add two casts after each operator with a 16-bit output."""
     graph = model.graph
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     narrow = {
@@ -94,7 +94,7 @@ def _widen(model: onnx.ModelProto) -> None:
 
 
 def _rounding(node: onnx.NodeProto, narrow: Mapping[str, int]) -> list[onnx.NodeProto]:
-    """``node`` in float32, and casts of its outputs to their types and back."""
+    """Return ``node`` in float32, with its outputs cast to their types and back."""
     made = onnx.NodeProto()
     made.CopyFrom(node)
     for attribute in made.attribute:

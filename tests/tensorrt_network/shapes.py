@@ -20,7 +20,7 @@ def shape(layer: Layer, x: Array) -> Array:
 
 
 def fill(layer: Layer, *inputs: Array) -> Array:
-    """``alpha + beta[0] i + beta[1] j ...`` at [i, j, ...]; inputs, where given, win over attributes."""
+    """``alpha + beta[0] i + beta[1] j ...`` at [i, j, ...]; inputs, if given, override attributes."""
     static = layer.attributes
     if len(inputs) == 3:
         sizes, alpha, beta = inputs
@@ -41,7 +41,7 @@ def fill(layer: Layer, *inputs: Array) -> Array:
 
 
 def shuffle(layer: Layer, x: Array, sizes: Array | None = None) -> Array:
-    """Transpose, reshape, transpose. -1 is what is left; 0 a size of 0, or the input's own."""
+    """Transpose, reshape, transpose. -1 means the rest; 0 means a size of 0, or the input's own size."""
     static = layer.attributes
     x = x.transpose(static["first_transpose"][: x.ndim])
     wanted = static["reshape_dims"] if sizes is None else tuple(int(size) for size in sizes)
@@ -53,7 +53,7 @@ def shuffle(layer: Layer, x: Array, sizes: Array | None = None) -> Array:
 
 
 def slices(layer: Layer, x: Array, *dynamic: Array | None) -> Array:
-    """``shape`` elements from ``start`` on in steps of ``stride``, all within the input."""
+    """Take ``shape`` elements from ``start`` in steps of ``stride``, all within the input."""
     names = ("start", "shape", "stride", "fill", "axes")
     given = dict(zip(names, dynamic, strict=False))
     if given.pop("fill", None) is not None:
@@ -78,7 +78,7 @@ def concatenation(layer: Layer, *parts: Array) -> Array:
 
 
 def gather(layer: Layer, data: Array, indices: Array) -> Array:
-    """Mode DEFAULT: slices of ``data`` along an axis."""
+    """Gather slices of ``data`` along an axis (mode DEFAULT)."""
     static = layer.attributes
     if static["mode"] != "DEFAULT" or static["num_elementwise_dims"] != 0:
         raise UnknownError(f"{layer.name}: gathers in mode {static['mode']}")
@@ -89,7 +89,7 @@ def gather(layer: Layer, data: Array, indices: Array) -> Array:
 
 
 def squeeze(layer: Layer, x: Array, axes: Array | None = None) -> Array:
-    """Without axes, of all dimensions of size 1."""
+    """Remove dimensions; without axes, all of size 1."""
     return np.squeeze(x, None if axes is None else tuple(map(int, axes.reshape(-1))))
 
 
@@ -106,7 +106,7 @@ _ROUNDING = {
 
 
 def resize(layer: Layer, x: Array) -> Array:
-    """To the nearest element, by static sizes or scales."""
+    """Resize to the nearest element, by static sizes or scales."""
     static = layer.attributes
     scales = static["scales"] or tuple(
         new / old for new, old in zip(static["shape"], x.shape, strict=True)

@@ -1,8 +1,8 @@
 """The weights of a layer.
 
-The bindings give arrays of the types that numpy has. Of the others (BF16, INT4, FP8) they give a
-`Weights` object, which does not say where its numbers are: its C++ struct is read in their place. The
-object begins with Python's header and a pointer to `{int32 type; void* values; int64 count}`.
+The bindings return arrays for the types that numpy has. For the other types (BF16, INT4, FP8) they
+return a `Weights` object, which does not say where its numbers are, so its C++ struct is read instead.
+The object begins with Python's header and a pointer to `{int32 type; void* values; int64 count}`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Struct(ctypes.Structure):
 
 
 def read_weights(weights: Any) -> Array | None:
-    """A copy of the numbers, as one row; None for a layer that takes them as an input."""
+    """Return a flat copy of the numbers; None for a layer that takes them as an input."""
     if not weights.size:
         return None
     if isinstance(weights, np.ndarray):
@@ -36,7 +36,7 @@ def read_weights(weights: Any) -> Array | None:
 
 
 def stored_weights(weights: Any) -> bytes:
-    """The bytes of the numbers."""
+    """Return the bytes of the numbers."""
     if isinstance(weights, np.ndarray):
         return weights.tobytes()
     pointer = ctypes.c_void_p.from_address(id(weights) + object.__basicsize__).value

@@ -15,8 +15,8 @@ from tests.unit.calib.test_quantizer import inputs, quantise
 
 
 def test_fp8_is_computed_as_it_is_written(tmp_path: Path) -> None:
-    """With all other optimisations on, it gives what the graph says node by node. Without the option
-    ONNX Runtime makes integer products of fp8 and refuses them: once it does not, the option can go."""
+    """With all other optimisations on, fp8 gives what the graph says node by node. Without the option, ONNX
+    Runtime makes integer products of fp8 and refuses them; if it stops doing so, the option can go."""
     source, x = write_graph(MLP, tmp_path / "g.onnx"), inputs("mlp")
     target, _ = quantise(source, Scheme("fp8", inputs="maximum"), calibrate(source, x))
     session = cpu_session(onnxruntime, target, quantised=True, small_floats=True)

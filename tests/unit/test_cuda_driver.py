@@ -74,7 +74,7 @@ def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name, its compute capability, the driver's CUDA, and whether it has memory of its own."""
+    """The first GPU has a name, a compute capability, the driver's CUDA, and memory of its own or not."""
     for integrated in (0, 1):
         library = driver(integrated=integrated)
         monkeypatch.setattr(ctypes, "CDLL", lambda _name, found=library: found)
@@ -92,7 +92,7 @@ def test_a_driver_that_fails(monkeypatch: pytest.MonkeyPatch, function: str) -> 
 
 
 def test_bus_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first GPU's PCI address, by which other libraries find it; without one the reason."""
+    """The first GPU's PCI address, by which other libraries find it, is returned, or the reason why not."""
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeDriver())
     assert first_gpu_bus_id() == "0000:01:00.0"
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: FakeDriver(count=0))

@@ -86,7 +86,7 @@ with janus_edge.Janus.load(sys.argv[1]) as janus:
     ],
 )  # fmt: skip
 def test_older_engines(engine: Path, target: str, capability: str | None, command: str) -> None:
-    """One of an older schema is refused with the command that builds it again, whatever else it says."""
+    """An engine of an older schema is refused with the rebuild command, whatever else it says."""
     changes = {"schema_version": 1, "target": target, "compute_capability": capability}
     edit_manifest(engine, lambda data: (data.update(changes, profiles=[]), data.pop("plans")))
     for opened in (Engine.open, open_bundle_or_engine, Janus.load):
@@ -102,7 +102,7 @@ def test_older_engines(engine: Path, target: str, capability: str | None, comman
     "change", [{"target": None}, {"bundle": None}, {"schema_version": "1"}, {"schema_version": 0}]
 )
 def test_older_engines_that_are_damaged(engine: Path, change: dict[str, object]) -> None:
-    """Nothing is assumed of what they say."""
+    """A damaged manifest of an older engine is refused; nothing in it is trusted."""
     edit_manifest(engine, lambda data: data.update({"schema_version": 1, **change}))
     with pytest.raises(EngineError):
         Engine.open(engine)

@@ -144,7 +144,7 @@ def test_newer_version(data: Data) -> None:
 
 
 def further(data: Data, **changes: Any) -> Data:
-    """The manifest with one more plan: the first one's with ``changes``, and of another capacity."""
+    """Return the manifest with one more plan: the first one with ``changes`` and another capacity."""
     plan = json.loads(json.dumps(data["plans"][0]))
     capacity = changes.pop("capacity", 2048)
     for profile in plan["profiles"]:
@@ -174,5 +174,5 @@ def test_several_plans(data: Data) -> None:
     ],
 )
 def test_plans_that_do_not_go_together(data: Data, changes: Any, message: str) -> None:
-    """What a cache of one could not be used for by another."""
+    """Plans are refused if one of them could not use a cache of another."""
     assert_refused(further(data, **changes), message)

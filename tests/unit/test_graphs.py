@@ -54,7 +54,7 @@ def test_cache() -> None:
 
 @pytest.mark.parametrize("target", ["ort-cpu", "ort-cuda", "tensorrt", "tensorrt-rtx"])
 def test_engines_keep_the_table(target: str) -> None:
-    """An engine's inputs and outputs are the table's, the int8 cache's too."""
+    """An engine's inputs and outputs are those of the table, also with an int8 cache."""
     for graph in Graph:
         for cache in ("float", "int8"):
             wanted = signature(graph, CONFIG, cache)
@@ -62,7 +62,7 @@ def test_engines_keep_the_table(target: str) -> None:
 
 
 def test_engines_that_return_new_rows() -> None:
-    """Of `tensorrt-10.3`: the same inputs, and new keys and values in the place of present ones."""
+    """`tensorrt-10.3` keeps the inputs, and returns new keys and values instead of present ones."""
     for graph in Graph:
         ports, table = engine_signature(graph, CONFIG, "tensorrt-10.3"), signature(graph, CONFIG)
         assert ports.inputs == table.inputs

@@ -1,4 +1,4 @@
-"""What each target takes of a recipe."""
+"""Which parts of a recipe each target takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAKEN = {
 
 @pytest.mark.parametrize("target", TARGET_NAMES)
 def test_the_built_in_recipes(target: str) -> None:
-    """Each target takes these and no others; a refusal names the fix."""
+    """Each target takes exactly these recipes, and a refusal names the fix."""
     why = {name: refusal(target, quantised_recipe(name, "float16")) for name in RULES}
     assert {name for name, reason in why.items() if reason is None} == TAKEN[target]
     for reason in filter(None, why.values()):
@@ -43,8 +43,8 @@ def test_the_built_in_recipes(target: str) -> None:
     ],
 )
 def test_weights_alone(target: str, name: str) -> None:
-    """Full TensorRT computes with weights alone in int4 only: others, of heads as well, would be made
-    16 bits wide or dequantised at every step."""
+    """If only weights are quantised, full TensorRT takes int4 alone. Other types, even in the heads, would
+    become 16 bits wide or be dequantised at every step."""
     reason = refusal(target, quantised_recipe(name, "float16"))
     assert reason is not None
     assert "int4 only: it would make 16-bit weights of them" in reason
@@ -53,7 +53,7 @@ def test_weights_alone(target: str, name: str) -> None:
 
 
 def test_one_scale_per_channel_changes_nothing() -> None:
-    """Weights alone are weights alone, with blocks and without; with inputs they are taken."""
+    """int8 weights alone are refused with and without blocks; with quantised inputs they are taken."""
     alone = Recipe("r", "float16", (Rule("*", Scheme("int8")),))
     assert "some weights are int8" in str(refusal("tensorrt", alone))
     both = Recipe("r", "float16", (Rule("*", Scheme("int8", inputs="maximum")),))
@@ -69,7 +69,7 @@ def test_one_scale_per_channel_changes_nothing() -> None:
     ],
 )
 def test_capabilities(name: str, taken: tuple[str, ...], lacking: tuple[str, ...]) -> None:
-    """fp8 takes Ada and newer, nvfp4 Blackwell; numbers are compared, not texts."""
+    """fp8 needs Ada or newer, nvfp4 needs Blackwell; capabilities compare as numbers, not as text."""
     recipe = quantised_recipe(name, "float16")
     assert capability_refusal(recipe, taken) is None
     for capability in lacking:
@@ -79,7 +79,7 @@ def test_capabilities(name: str, taken: tuple[str, ...], lacking: tuple[str, ...
 
 
 def test_blocks_of_int4() -> None:
-    """TensorRT documents 64 and 128; int8's blocks are not asked about."""
+    """TensorRT documents blocks of 64 and 128; the blocks of int8 are not checked."""
     for block, unusual in ((32, (32,)), (64, ()), (128, ())):
         recipe = Recipe("r", "float16", (Rule("*", Scheme("int4", block)),))
         assert unusual_blocks(recipe) == unusual

@@ -101,7 +101,7 @@ def test_the_built_in_recipes() -> None:
 
 
 def test_blocks() -> None:
-    """A convolution takes none."""
+    """A convolution has no blocks."""
     weight = Weight("a.weight", (8, 4, 3, 3), "a/Conv")
     with pytest.raises(InputError, match=r"a/Conv is a convolution.*block 0"):
         weight.stored_bytes(RECIPES["fp32"], Scheme("int8", block=32))

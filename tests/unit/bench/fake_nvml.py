@@ -1,7 +1,7 @@
-"""A `pynvml` without a GPU: it has the members that a version of nvidia-ml-py was recorded to have.
+"""A `pynvml` without a GPU, with the members recorded for a version of nvidia-ml-py.
 
-`nvml.json` is made by benchmarks/record_nvml_api.py. A function that no test gave an answer to fails as
-NVML does where a GPU does not support it.
+benchmarks/record_nvml_api.py makes `nvml.json`. A function without an answer from the test fails as
+NVML does if a GPU does not support it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ VERSIONS = [*TABLE]
 
 
 class NVMLError(Exception):
-    """As the module's own: the message is the driver's."""
+    """The module's own error; the message is the driver's."""
 
 
 class FakeNvml:
-    """The module; ``answers`` are values or functions, by the names of NVML's functions."""
+    """The module; ``answers`` are values or functions, by the name of NVML's function."""
 
     def __init__(self, version: str = VERSIONS[-1], **answers: Any) -> None:
         self._table, self.calls = TABLE[version], list[str]()

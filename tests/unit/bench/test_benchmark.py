@@ -91,7 +91,7 @@ def test_several_codes_a_pass(tiny_bundle: Path) -> None:
 
 @pytest.mark.parametrize("steps", [None, 4])
 def test_energy(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, steps: int | None) -> None:
-    """At 10 W in all and 4 W at rest: codes, steps and pictures cost their time; net is 6 W's."""
+    """At 10 W in all and 4 W at rest, codes, steps and pictures cost their time; the net power is 6 W."""
     power = iter([4.0, 4.0])
     sensor = PowerSensor("INA sensors", "VDD_IN", lambda: next(power, 10.0))
     gauge, closed = Gauge("GPU clock", "MHz", lambda: 1020.0), list[bool]()

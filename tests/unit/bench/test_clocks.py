@@ -31,13 +31,13 @@ def test_orin(tmp_path: Path) -> None:
 
 
 def test_thor(tmp_path: Path) -> None:
-    """JetPack 7 calls the GPU's clock domain gpu-gpc-0; gpu-nvd-0 is video's."""
+    """On JetPack 7 the GPU's clock domain is called gpu-gpc-0; gpu-nvd-0 belongs to the video engine."""
     thor(tmp_path)
     assert readings(tmp_path) == {"GPU clock": 1575.0}
 
 
 def test_a_gated_gpu(tmp_path: Path) -> None:
-    """Its temperature cannot be read at rest, and can while it runs: the gauge stays."""
+    """A gauge stays if it can be read only while the GPU runs."""
     write(tmp_path, {"sys/class/thermal/thermal_zone3/type": "gpu-thermal"})
     (gauge,), _ = gauges(tmp_path)
     with pytest.raises(OSError, match="temp"):
@@ -47,7 +47,7 @@ def test_a_gated_gpu(tmp_path: Path) -> None:
 
 
 def test_other_machines(tmp_path: Path) -> None:
-    """No Jetson, no complaint about its EMC."""
+    """A machine that is not a Jetson gets no message about its EMC."""
     assert not is_jetson(tmp_path)
     assert gauges(tmp_path) == ([], ["CPU clock: no /sys/devices/system/cpu/cpufreq"])
     cpu(tmp_path, 3400000)
@@ -57,10 +57,10 @@ def test_other_machines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("held", [True, False])
 def test_clocks_held(tmp_path: Path, held: bool) -> None:
-    """`jetson_clocks` raises the minimum of every domain to its maximum."""
+    """Clocks are held if `jetson_clocks` has raised the minimum of every domain to its maximum."""
     orin_nano(tmp_path, held=held)
     assert clocks_held(tmp_path) is held
-    cpu(tmp_path, 729600, held=not held)  # one domain of them
+    cpu(tmp_path, 729600, held=not held)  # one of the domains
     assert clocks_held(tmp_path) is False
 
 
@@ -69,17 +69,17 @@ def test_clocks_held(tmp_path: Path, held: bool) -> None:
     [
         ("NV Power Mode: 25W\n1\n", "25W (1)"),
         ("NVPM WARN: fan\nNV Power Mode: MAXN_SUPER\n2\n", "MAXN_SUPER (2)"),
-        ("", "MAXN_SUPER (2)"),  # by the files
+        ("", "MAXN_SUPER (2)"),  # from the files
     ],
 )
 def test_power_mode(tmp_path: Path, printed: str, expected: str) -> None:
-    """`nvpmodel -q`, or the files that it keeps."""
+    """The mode comes from `nvpmodel -q`, or from the files that it keeps."""
     orin_nano(tmp_path)
     assert power_mode(tmp_path, lambda: printed) == (expected, "")
 
 
 def test_power_mode_without_names(tmp_path: Path) -> None:
-    """A container may have the status alone; without it the reason is given."""
+    """A container may have only the status; without it the reason is given."""
     write(tmp_path, {"var/lib/nvpmodel/status": "pmode:0001"})
     assert power_mode(tmp_path, lambda: "") == ("(1)", "")
     mode, why = power_mode(tmp_path / "none", lambda: "")

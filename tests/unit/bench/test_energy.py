@@ -9,19 +9,19 @@ import pytest
 from janus_edge.bench.energy import Energy, EnergyMeter
 from janus_edge.bench.sampler import EnergyCounter, PowerSensor
 
-#: Nothing samples between the two ends of a block.
+#: So long that nothing is sampled between the two ends of a block.
 NEVER = 1e6
 
 
 def clock(*times: float) -> Callable[[], float]:
-    """Returns each time in turn, then the last one."""
+    """Return each time in turn, and then the last one again."""
     rest = iter(times)
     last = times[-1]
     return lambda: next(rest, last)
 
 
 def values(*given: float | Exception) -> Callable[[], float]:
-    """Returns or raises each value in turn."""
+    """Return or raise each value in turn."""
     rest: Iterator[float | Exception] = iter(given)
 
     def read() -> float:
@@ -36,7 +36,7 @@ def values(*given: float | Exception) -> Callable[[], float]:
 def measure(
     *sensors: PowerSensor | EnergyCounter, seconds: float = 2.0, samples: int = 2
 ) -> Energy:
-    """A block of so many samples, evenly in ``seconds``."""
+    """Measure a block of evenly spaced samples that lasts ``seconds``."""
     meter = EnergyMeter(sensors, ("the reason",), lambda: now, NEVER)
     now = 0.0
     with meter:
@@ -48,14 +48,14 @@ def measure(
 
 
 def test_trapezoids() -> None:
-    """Power that rises from 1 W to 3 W, then falls to 2 W: its mean in each second."""
+    """Power that rises from 1 W to 3 W and then falls to 2 W counts by its mean in each second."""
     found = measure(PowerSensor("INA sensors", "VDD_IN", values(1.0, 3.0, 2.0)), samples=3)
     assert found.joules == pytest.approx((1 + 3) / 2 + (3 + 2) / 2)
     assert (found.seconds, found.source) == (2.0, "INA sensors (VDD_IN)")
 
 
 def test_a_part_is_not_counted_twice() -> None:
-    """A rail inside another is reported, and is not in the total."""
+    """A rail inside another one is reported and is not in the total."""
     found = measure(
         PowerSensor("INA sensors", "VDD_IN", values(10.0, 10.0)),
         PowerSensor("INA sensors", "VDD_SOC", values(2.0, 2.0), counted=False),
@@ -69,20 +69,20 @@ def test_a_part_is_not_counted_twice() -> None:
 
 
 def test_counters_wrap() -> None:
-    """A counter starts at zero again after its largest value, also more than once in a block."""
+    """A counter restarts at zero after its largest value, even more than once in a block."""
     counter = EnergyCounter("RAPL", "package-0", values(0.9, 0.4, 0.9, 0.2), wraps_after=1.0)
     assert measure(counter, samples=4).joules == pytest.approx(0.5 + 0.5 + 0.3)
 
 
 def test_a_counter_that_was_reset() -> None:
-    """A driver that was loaded again: what was used is unknown, not negative."""
+    """After a driver was reloaded the energy is unknown, not negative."""
     found = measure(EnergyCounter("NVML", "GPU", values(9.0, 1.0)))
     assert found.joules is None
     assert "GPU was lost after 2.0 s (the counter went back)" in found.source
 
 
 def test_sources_add_up() -> None:
-    """The processor's and the GPU's are different watts; the source names both."""
+    """The processor's and the GPU's energy add up, and the source names both."""
     found = measure(
         EnergyCounter("RAPL", "package-0", values(1.0, 5.0), 100.0),
         PowerSensor("NVML", "A10", values(50.0, 50.0)),
@@ -93,7 +93,7 @@ def test_sources_add_up() -> None:
 
 
 def test_a_sensor_that_vanishes() -> None:
-    """The total is unknown and says since when; other parts keep their energy."""
+    """After a sensor vanishes the total is unknown and says since when; other parts keep their energy."""
     gone = OSError(19, "No such device")
     found = measure(
         PowerSensor("INA sensors", "VDD_GPU", values(5.0, gone, gone)),
@@ -106,7 +106,7 @@ def test_a_sensor_that_vanishes() -> None:
 
 
 def test_a_reading_that_fails_once() -> None:
-    """Its neighbours bridge it, and it is said."""
+    """A single failed reading is bridged by its neighbours and reported."""
     busy = OSError(11, "Resource temporarily unavailable")
     found = measure(PowerSensor("INA sensors", "VIN", values(2.0, busy, 4.0)), samples=3)
     assert found.joules == pytest.approx(2 * (2 + 4) / 2)
@@ -114,18 +114,18 @@ def test_a_reading_that_fails_once() -> None:
 
 
 def test_none() -> None:
-    """Without sensors the energy is unknown, with the reason, and the seconds are measured."""
+    """Without sensors the energy is unknown, with the reason, and the seconds are still measured."""
     found = measure()
     assert found == Energy(None, 2.0, "the reason")
 
 
 def test_what_is_left_out_is_said() -> None:
-    """A total that lacks the processor names the reason."""
+    """A total without the processor gives the reason."""
     assert measure(PowerSensor("NVML", "A10", values(1.0, 1.0))).missing == ("the reason",)
 
 
 def test_above_idle() -> None:
-    """Net is what remains of the power at rest over the same seconds; parts have theirs."""
+    """The net energy is the total less the power at rest over the same seconds, for each part as well."""
     rails = [
         PowerSensor("INA", n, lambda w=w: w, c)
         for n, w, c in (("IN", 9.0, True), ("SOC", 2.0, False))
@@ -144,7 +144,7 @@ def test_above_idle() -> None:
 
 
 def test_the_thread_samples() -> None:
-    """In a block that lasts, sensors are read between its ends."""
+    """In a long block, sensors are also read between its ends."""
     seen = 0
 
     def read() -> float:

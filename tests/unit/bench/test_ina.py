@@ -13,7 +13,7 @@ from tests.unit.bench.trees import HWMON, agx_orin, ina3221, orin_nano, thor, wr
 
 
 def rails(root: Path) -> dict[str, tuple[float, bool]]:
-    """Watts by name, and whether they are counted; every rail once."""
+    """Return watts by name and whether they are counted; every rail appears once."""
     found = ina_rails(root)[0]
     assert len({rail.name for rail in found}) == len(found)
     return {rail.name: (rail.watts(), rail.counted) for rail in found}
@@ -30,7 +30,7 @@ def test_orin_nano(tmp_path: Path) -> None:
 
 
 def test_agx_orin(tmp_path: Path) -> None:
-    """No input rail: those add up that do not feed each other; NC is not one."""
+    """Without an input rail, the rails that do not feed each other add up; NC is not a rail."""
     agx_orin(tmp_path)
     assert rails(tmp_path) == {
         "VDD_GPU_SOC": (pytest.approx(3.8), True),
@@ -41,7 +41,7 @@ def test_agx_orin(tmp_path: Path) -> None:
 
 
 def test_thor(tmp_path: Path) -> None:
-    """The carrier's INA238 measures all, in microwatts."""
+    """The carrier's INA238 measures everything, in microwatts."""
     thor(tmp_path)
     found = rails(tmp_path)
     assert found.pop("VIN") == (23.0, True)
@@ -50,21 +50,21 @@ def test_thor(tmp_path: Path) -> None:
 
 
 def test_thor_without_the_carriers_monitor(tmp_path: Path) -> None:
-    """A carrier of another maker: the module's rails add up."""
+    """On another maker's carrier the module's rails add up."""
     ina3221(tmp_path, "2-0040", 2, {"VDD_GPU": (12000, -30), "VIN_SYS_5V0": (5000, 1000)})
     assert rails(tmp_path) == {"VDD_GPU": (pytest.approx(-0.36), True), "VIN_SYS_5V0": (5.0, True)}
 
 
 @pytest.mark.parametrize("removed", ["sys/class", "sys/bus"])
 def test_one_way_is_enough(tmp_path: Path, removed: str) -> None:
-    """Either of the two ways to a monitor."""
+    """Either of the two paths to a monitor is enough."""
     orin_nano(tmp_path)
     shutil.rmtree(tmp_path / removed)
     assert len(rails(tmp_path)) == 3
 
 
 def test_a_channel_that_is_off(tmp_path: Path) -> None:
-    """Reading a disabled channel fails (here: its file is a folder): it is left out."""
+    """A disabled channel, which cannot be read (here: its file is a folder), is left out."""
     folder = orin_nano(tmp_path)
     (folder / "in3_input").unlink()
     (folder / "in3_input").mkdir()
@@ -72,7 +72,7 @@ def test_a_channel_that_is_off(tmp_path: Path) -> None:
 
 
 def test_a_monitor_that_vanishes(tmp_path: Path) -> None:
-    """Energy is unknown from then on, not zero, and the report says since when."""
+    """After a monitor vanishes the energy is unknown, not zero, and the report says since when."""
     folder = orin_nano(tmp_path)
     with EnergyMeter(ina_rails(tmp_path)[0], interval=1e6) as meter:
         shutil.rmtree(folder)
@@ -82,7 +82,7 @@ def test_a_monitor_that_vanishes(tmp_path: Path) -> None:
 
 
 def test_none(tmp_path: Path) -> None:
-    """Other sensors are not taken; a monitor that may not be read has another reason."""
+    """Other sensors are not used; a monitor without read permission has its own reason."""
     write(tmp_path, {f"{HWMON}/hwmon0/name": "coretemp", f"{HWMON}/hwmon0/power1_input": 9})
     assert ina_rails(tmp_path) == ([], "no INA sensor in /sys/class/hwmon")
     write(tmp_path, {f"{HWMON}/hwmon1/name": "ina226"})

@@ -1,4 +1,4 @@
-"""Which of a machine's sensors are used, and what is said of those that are missing."""
+"""Which of a machine's sensors are used, and what is reported about the missing ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names(found: Instruments) -> list[str]:
 
 
 def test_jetson(tmp_path: Path) -> None:
-    """Its rails are the board's: NVML is not started, RAPL not missed."""
+    """A Jetson's rails cover the whole board: NVML is not started, and RAPL is not reported missing."""
     orin_nano(tmp_path, held=True)
     nvml = FakeNvml()
     found = find(tmp_path, gpu=True, nvml=nvml)
@@ -40,7 +40,7 @@ def test_jetson(tmp_path: Path) -> None:
 
 
 def test_processor_and_gpu(tmp_path: Path) -> None:
-    """Both add up where the model runs on the GPU; its idling is no cost of the processor's run."""
+    """Both add up if the model runs on the GPU; an idle GPU is not charged to a run on the processor."""
     counter(tmp_path, "0", "package-0", 0)
     nvml = FakeNvml(nvmlDeviceGetTotalEnergyConsumption=1, nvmlDeviceGetTemperature=50)
     found = find(tmp_path, gpu=True, nvml=nvml)
@@ -52,7 +52,7 @@ def test_processor_and_gpu(tmp_path: Path) -> None:
 
 
 def test_a_processor_that_may_not_be_read(tmp_path: Path) -> None:
-    """The GPU's energy is reported, and that the processor's is not in it."""
+    """The GPU's energy is reported, with the note that the processor's is not in it."""
     nvml = FakeNvml(nvmlDeviceGetTotalEnergyConsumption=1)
     found = find(tmp_path, gpu=True, nvml=nvml)
     assert found.no_energy == ("no RAPL counter in /sys/class/powercap",)
@@ -62,7 +62,7 @@ def test_a_processor_that_may_not_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gpu", [True, False])
 def test_nothing(tmp_path: Path, gpu: bool) -> None:
-    """Unknown, with a reason each, and no time is spent on waiting."""
+    """Energy is unknown, with a reason for each source, and no time is spent waiting."""
     found = find(tmp_path, gpu=gpu)
     energy = found.idle(1e9)
     assert energy.joules is None
@@ -72,7 +72,8 @@ def test_nothing(tmp_path: Path, gpu: bool) -> None:
 
 
 def test_readings() -> None:
-    """Least, mean and most of what was read; a gauge that never was is left out; reasons add up."""
+    """Readings give minimum, mean and maximum. A gauge that never answered is left out, and throttling
+    reasons are collected."""
     clocks, reasons = iter([300.0, 900.0]), iter([frozenset({"power cap"}), frozenset[str]()])
 
     def gone() -> float:

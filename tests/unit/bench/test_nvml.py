@@ -1,4 +1,4 @@
-"""NVML, by a fake with the members of the real module, for its oldest and newest recorded version."""
+"""NVML, through a fake with the members of the real module, in its oldest and newest recorded version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def opened(version: str = VERSIONS[-1], **answers: Any) -> Nvml:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_name_exists(version: str) -> None:
-    """What the module names of NVML is in each recorded version."""
+    """Every NVML name that the module uses exists in each recorded version."""
     tree = ast.parse(Path(nvml.__file__).read_text("utf-8"))
     named = {
         n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
@@ -63,14 +63,14 @@ def test_a_discrete_gpu(version: str) -> None:
 
 
 def test_without_a_counter() -> None:
-    """Before Volta power is sampled."""
+    """On GPUs before Volta the power is sampled."""
     (sensor,), _ = opened(nvmlDeviceGetPowerUsage=75_500).energy()
     assert isinstance(sensor, PowerSensor)
     assert (sensor.watts(), sensor.name) == (75.5, "NVIDIA A10, sampled power")
 
 
 def test_a_jetson() -> None:
-    """NVML starts there and supports nothing: no sensor, no gauge, and the reason."""
+    """On a Jetson NVML starts and supports nothing: no sensor, no gauge, and the reason."""
     gpu = opened(nvmlDeviceGetName="Orin (nvgpu)")
     assert gpu.energy() == ([], "NVML does not measure the Orin (nvgpu)'s power (Not Supported)")
     assert gpu.gauges() == []
@@ -80,14 +80,14 @@ def test_a_jetson() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_throttling(version: str) -> None:
-    """Reasons for lower clocks; an idle GPU and clocks that were asked for are none."""
+    """Reasons for lower clocks are reported; an idle GPU and requested clocks are not among them."""
     reasons = "nvmlDeviceGetCurrentClocksEventReasons"
     assert opened(version, **{reasons: 4 | 1 | 2}).throttling() == {"power cap"}
     assert opened(version, **{reasons: 1}).throttling() == frozenset()
 
 
 def test_throttling_of_older_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the functions were renamed."""
+    """Reasons are also read from versions before NVML renamed the functions."""
     older = {n: v for n, v in TABLE[VERSIONS[0]].items() if "ClocksEvent" not in n}
     monkeypatch.setitem(TABLE, VERSIONS[0], older)
     gpu = opened(VERSIONS[0], nvmlDeviceGetCurrentClocksThrottleReasons=64)
@@ -120,14 +120,14 @@ def fails(*_: Any) -> Any:
     ],
 )
 def test_none(load: Any, bus_id: Any, message: str) -> None:
-    """Every reason is said, and nothing is raised."""
+    """Every failure gives its reason, and nothing raises."""
     found, why = open_nvml(load, bus_id)
     assert found is None
     assert re.search(message, why), why
 
 
 def test_closing() -> None:
-    """NVML is stopped, and may already be."""
+    """Closing stops NVML, which may be stopped already."""
     gpu = opened()
     gpu.close()
     assert gpu.module.calls[-1] == "nvmlShutdown"

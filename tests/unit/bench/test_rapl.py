@@ -1,4 +1,4 @@
-"""RAPL's counters, on a folder as Linux has it."""
+"""RAPL's counters, in a folder laid out as Linux does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def counter(root: Path, number: str, name: str, microjoules: int) -> Path:
 
 
 def test_packages(tmp_path: Path) -> None:
-    """Packages are summed, their parts are contained in them, and a counter wraps around."""
+    """Packages are summed, their parts are counted inside them, and a counter wraps around."""
     first = counter(tmp_path, "0", "package-0", 900_000)
     second = counter(tmp_path, "1", "package-1", 100)
     part = counter(tmp_path, "0:0", "core", 0)
@@ -48,7 +48,7 @@ def test_none(tmp_path: Path) -> None:
 
 
 def test_without_permission(tmp_path: Path) -> None:
-    """The file is there, and reading it fails (here: it is a folder)."""
+    """A file that exists and cannot be read (here: it is a folder) gives the reason."""
     (tmp_path / f"{RAPL}0/energy_uj").mkdir(parents=True)
     found, why = rapl_counters(tmp_path)
     assert (found, "read by root only" in why) == ([], True)

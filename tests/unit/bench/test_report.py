@@ -33,7 +33,7 @@ def test_reports_of_the_time_before_several_codes_a_pass() -> None:
 
 
 def test_reports_of_version_1() -> None:
-    """Without idle power and state of the device they are read, and shown as far as they go."""
+    """Reports without idle power and device state are read, and show what they have."""
     data: dict[str, Any] = {**report().to_json(), "schema_version": 1}
     mode = data["modes"]["image"]
     for name in ("gross", "net", "device"):
@@ -47,7 +47,7 @@ def test_reports_of_version_1() -> None:
 
 
 def test_energy_in_words() -> None:
-    """Gross and net, what is missing, which sensor was lost, and why clocks were lowered."""
+    """The report gives gross and net energy, what is missing, a lost sensor, and why clocks were lowered."""
     rows = {row[0]: row[1] for row in main_table(report()).rows}
     assert rows["energy of a code or token"] == "37.5 mJ, 25.0 mJ above idle"
     assert rows["energy of a step"] == "3.00 mJ, 2.00 mJ above idle"

@@ -16,13 +16,13 @@ def no_nvml() -> tuple[Nvml | None, str]:
 
 
 def taken(root: Path, **environment: str) -> dict[str, Any]:
-    """As JSON brings it back."""
+    """Return the snapshot after a round trip through JSON."""
     found = json.dumps(snapshot(root, environment, lambda: "", no_nvml), allow_nan=False)
     return dict(json.loads(found))
 
 
 def test_a_jetson(tmp_path: Path) -> None:
-    """Board, system, memory, power mode, one reading of each sensor, and why one is missing."""
+    """It holds board, system, memory, power mode, one reading of each sensor, and why one is missing."""
     orin_nano(tmp_path)
     write(tmp_path, {
         "proc/device-tree/model": "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0",
@@ -42,7 +42,7 @@ def test_a_jetson(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
-    """Unknown is null or a reason, never zero."""
+    """An unknown value is null or a reason, never zero."""
     found = taken(tmp_path)
     assert (found["board"], found["jetson_linux"], found["driver"]) == (None, None, None)
     assert (found["memory_bytes"], found["sensors"]["energy"]) == ({}, {})
@@ -50,6 +50,6 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_the_environment(tmp_path: Path) -> None:
-    """Only variables of the list are read."""
+    """Only the listed variables are read."""
     found = taken(tmp_path, OMP_NUM_THREADS="4", HF_TOKEN="secret", PATH="/bin")
     assert found["environment"] == {"OMP_NUM_THREADS": "4"}

@@ -1,7 +1,8 @@
-"""Recorded layouts of sysfs: what a board's kernel shows, as files in a folder.
+"""Recorded layouts of sysfs: the files that a board's kernel shows, in a folder.
 
-Labels, addresses and files are those of Linux' drivers (ina3221, ina238, devfreq, cpufreq) and of the
-boards' device trees; the values are made up. hwmon's folder lies at the device, and links lead there.
+Labels, addresses and files are those of the Linux drivers (ina3221, ina238, devfreq, cpufreq) and of
+the boards' device trees. The values are made up. The hwmon folder lies below the device, with links to
+it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ HWMON, DRIVER = "sys/class/hwmon", "sys/bus/i2c/drivers/ina3221"
 
 
 def write(root: Path, files: dict[str, object]) -> None:
-    """Write each value to its file, as a line."""
+    """Write each value to its file as one line."""
     for name, value in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +21,7 @@ def write(root: Path, files: dict[str, object]) -> None:
 
 
 def ina3221(root: Path, address: str, number: int, channels: dict[str, tuple[int, int]]) -> Path:
-    """A monitor with rails of (mV, mA), reachable by both ways, with the files that are no rails."""
+    """Write a monitor with rails of (mV, mA), reachable by both paths, and files that are not rails."""
     folder = root / f"sys/devices/platform/bus@0/c240000.i2c/i2c-1/{address}/hwmon/hwmon{number}"
     files: dict[str, object] = {
         "name": "ina3221",
@@ -40,7 +41,7 @@ def ina3221(root: Path, address: str, number: int, channels: dict[str, tuple[int
 
 
 def cpu(root: Path, *kilohertz: int, held: bool = False) -> None:
-    """Clock domains of the processor."""
+    """Write the clock domains of the processor."""
     for number, clock in enumerate(kilohertz):
         folder = f"sys/devices/system/cpu/cpufreq/policy{4 * number}"
         least = 1728000 if held else 115200
@@ -51,7 +52,7 @@ def cpu(root: Path, *kilohertz: int, held: bool = False) -> None:
 
 
 def gpu(root: Path, name: str, hertz: int, *, held: bool = False) -> None:
-    """A GPU's devfreq device, and one of a video engine."""
+    """Write a GPU's devfreq device and one of a video engine."""
     folder = f"sys/class/devfreq/{name}"
     least = 1020000000 if held else 306000000
     write(root, {
@@ -62,7 +63,7 @@ def gpu(root: Path, name: str, hertz: int, *, held: bool = False) -> None:
 
 
 def orin_nano(root: Path, *, held: bool = False) -> Path:
-    """Orin Nano Super, JetPack 6.2: VDD_IN contains the rest; the monitor's folder."""
+    """Orin Nano Super, JetPack 6.2: VDD_IN contains the rest; returns the monitor's folder."""
     write(root, {
         "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic",
         "proc/device-tree/compatible": "nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0nvidia,tegra234\0",
@@ -80,7 +81,7 @@ def orin_nano(root: Path, *, held: bool = False) -> Path:
 
 
 def agx_orin(root: Path) -> None:
-    """AGX Orin: two monitors, no input rail, channels that are not connected."""
+    """AGX Orin: two monitors, no input rail, unconnected channels."""
     ina3221(root, "1-0040", 3, {
         "VDD_GPU_SOC": (19000, 200), "VDD_CPU_CV": (19000, 100), "VIN_SYS_5V0": (5000, 1000),
     })  # fmt: skip

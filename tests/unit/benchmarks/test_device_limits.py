@@ -1,4 +1,4 @@
-"""The limits of devices: computed from dimensions, equal to a bundle's, and in the documents."""
+"""The limits of devices are computed from dimensions, equal a bundle's, and match the documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 def test_figures(
     model: str, precision: str, gigabytes: float, orin_nano_super: float, h200: float
 ) -> None:
-    """Those that were computed once by hand, to their digits."""
+    """The limits equal those once computed by hand, to their digits."""
     row = limits()[model][precision]
     assert row["GB"] == pytest.approx(gigabytes, rel=0.003)
     assert row["Orin NX, Nano Super"] == pytest.approx(orin_nano_super, rel=0.005)
@@ -36,7 +36,7 @@ def test_figures(
 
 
 def test_a_real_bundle(tiny_bundle: Path) -> None:
-    """The weights and the rows of tables are those that its ONNX files hold."""
+    """The weights and the rows of tables are those in the bundle's ONNX files."""
     bundle = Bundle.open(tiny_bundle)
     config, recipe = bundle.manifest.config, bundle.manifest.recipe
     computed = step_bytes(config, recipe, 2, 10)
@@ -50,7 +50,7 @@ def test_a_real_bundle(tiny_bundle: Path) -> None:
 
 
 def test_the_documents() -> None:
-    """docs/jetson.md and the committed result are what the script prints."""
+    """docs/jetson.md and the committed result are what the script writes."""
     assert markdown(limits()) in (ROOT / "docs" / "jetson.md").read_text("utf-8")
     result = json.loads((ROOT / "benchmarks/results/device-limits.json").read_text("utf-8"))
     assert result["gigabytes_per_second"] == DEVICES

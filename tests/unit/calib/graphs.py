@@ -107,7 +107,7 @@ def write_graph(
 
 
 def run(path: Path, x: NDArray[np.floating], output: str = "y") -> NDArray[np.floating]:
-    """An output without optimisations, so that every node runs as it is written."""
+    """Return an output computed without optimisations, so that every node runs as written."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

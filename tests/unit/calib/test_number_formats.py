@@ -1,4 +1,4 @@
-"""int8 and fp8 by their definitions, and what depends on their levels."""
+"""int8 and fp8 match their definitions, and so does what depends on their levels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from janus_edge.calib.number_formats import FORMATS, FP8, INT8, NumberFormat
 
 
 def test_the_levels_of_fp8() -> None:
-    """E4M3: m 2**(e - 3) with m of 8 to 15 and e of -6 to 8, m below 8 for the least e; without 480,
-    whose code is not a number."""
+    """E4M3 is m 2**(e - 3), with m from 8 to 15 and e from -6 to 8, and m below 8 for the least e. 480
+    is left out because its code is NaN."""
     normal = {m * 2.0 ** (e - 3) for e in range(-6, 9) for m in range(8, 16)} - {480.0}
     small = {m * 2.0**-9 for m in range(8)}
     assert FP8.levels.tolist() == sorted(normal | small)
@@ -23,7 +23,7 @@ def test_the_levels_of_fp8() -> None:
 
 @pytest.mark.parametrize("numbers", FORMATS.values(), ids=list(FORMATS))
 def test_rounding(numbers: NumberFormat) -> None:
-    """To the nearest level, and never beyond the largest: not to infinity, nor to NaN."""
+    """Values round to the nearest level and never beyond the largest, to infinity or to NaN."""
     x = np.random.default_rng(0).normal(size=5000).astype(np.float32) * numbers.largest
     rounded = numbers.rounded(x).astype(np.float32)
     levels = np.concatenate([-numbers.levels, numbers.levels])
@@ -33,8 +33,8 @@ def test_rounding(numbers: NumberFormat) -> None:
 
 
 def test_weights_per_channel() -> None:
-    """The largest of a channel becomes 448; no weight is off by more than a 16th of itself, or by half
-    of the least level's step."""
+    """A channel's largest weight becomes 448. A weight is off by at most a 16th of itself, or by half
+    of the smallest step."""
     w = np.random.default_rng(0).normal(size=(200, 30)).astype(np.float32)
     quantized = quantize_per_channel(w, 1, FP8)
     assert quantized.values.dtype == np.dtype(ml_dtypes.float8_e4m3fn)
@@ -45,7 +45,7 @@ def test_weights_per_channel() -> None:
 
 
 def test_squared_error_of_fp8_against_brute_force() -> None:
-    """No range found by trying does clearly better, measured on the values themselves."""
+    """No range found by search does clearly better, measured on the values themselves."""
     x = np.random.default_rng(1).standard_t(3, 100_000).astype(np.float32)
     histogram = Histogram()
     histogram.add(x)

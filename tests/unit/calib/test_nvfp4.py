@@ -1,4 +1,4 @@
-"""NVFP4: what the format can hold, and scales that every float type keeps."""
+"""NVFP4: what the format can hold, and scales that every float type can store."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LEVELS = np.float32([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 @settings(deadline=None, max_examples=60)
 @given(w=arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 3)), elements=magnitudes))
 def test_the_format(w: Floats) -> None:
-    """Values are E2M1, scales positive and exact multiples in E4M3 of a power of two that float16
-    holds; zero stays zero."""
+    """Values are E2M1. Scales are positive and exact E4M3 multiples of a power of two that float16
+    holds. Zero stays zero."""
     quantized = quantize_nvfp4(w)
     assert quantized.scales.shape == (-(-len(w) // BLOCK), w.shape[1])
     assert np.isin(np.abs(quantized.values.astype(np.float32)), LEVELS).all()
@@ -39,8 +39,8 @@ def test_the_format(w: Floats) -> None:
 
 
 def test_the_error_of_a_block(weight: Floats) -> None:
-    """No weight is off by more than a step between 4 and 6, which is a sixth of the block's largest, and
-    the rounding of the scale; on average it is about 20 dB."""
+    """A weight is off by at most a step between 4 and 6 (a sixth of the block's largest) plus the
+    rounding of the scale. The mean error is about 20 dB below the weights."""
     error = np.abs(weight - quantize_nvfp4(weight).dequantized())
     largest = np.repeat(np.abs(weight).reshape(6, BLOCK, -1).max(1), BLOCK, 0)
     assert (error <= largest / 6 * 1.2).all()
@@ -48,7 +48,7 @@ def test_the_error_of_a_block(weight: Floats) -> None:
 
 
 def test_a_block_may_end_at_4() -> None:
-    """Five sixths of the largest lie between 4 and 6, so such a block has 4 as its end."""
+    """Values around five sixths of the largest fall between 4 and 6, so such a block ends at 4."""
     w = np.zeros((BLOCK, 1), np.float32)
     w[0], w[1:9] = 1, 0.75
     quantized = quantize_nvfp4(w)
@@ -57,7 +57,7 @@ def test_a_block_may_end_at_4() -> None:
 
 
 def test_importance_decides() -> None:
-    """Rows that matter choose between the two ends."""
+    """Important rows decide between the two ends."""
     w = np.zeros((BLOCK, 1), np.float32)
     w[0], w[1], w[2:9] = 1, 0.75, 0.083
     importance = np.ones(BLOCK, np.float32)

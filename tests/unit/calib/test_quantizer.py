@@ -84,7 +84,7 @@ def test_int4_takes_half_a_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("numbers", "least"), [("int8", 28), ("fp8", 23)])
 def test_8_bit_inputs(graph: tuple[str, Path], numbers: str, least: float) -> None:
-    """Weights and inputs in 8 bits cost little on friendly data; a Q/DQ pair for each node."""
+    """8-bit weights and inputs cost little on friendly data, and each node gets a Q/DQ pair."""
     name, source = graph
     x = inputs(name)
     scheme = Scheme(numbers, inputs="maximum")
@@ -104,7 +104,7 @@ def test_8_bit_inputs(graph: tuple[str, Path], numbers: str, least: float) -> No
 
 @pytest.mark.parametrize(("numbers", "largest"), [("int8", 127), ("fp8", 448)])
 def test_the_scale_of_an_input(tmp_path: Path, numbers: str, largest: float) -> None:
-    """max |x| over the largest number, from the calibration and not from what comes later."""
+    """An input's scale is the calibration's max |x| over the largest number, whatever comes later."""
     source, x = write_graph(CONVOLUTION, tmp_path / "g.onnx"), inputs("convolution")
     target, _ = quantise(source, Scheme(numbers, inputs="maximum"), calibrate(source, x))
     model = onnx.load(str(target))
@@ -113,8 +113,8 @@ def test_the_scale_of_an_input(tmp_path: Path, numbers: str, largest: float) -> 
 
 
 def test_fp8_saturates_and_has_8_steps_to_an_octave(tmp_path: Path) -> None:
-    """What ONNX Runtime computes of the graph, from the definition of E4M3 alone: three bits of
-    mantissa, no step below 2**-9, and nothing beyond 448, which is the calibrated maximum."""
+    """ONNX Runtime computes the graph by the definition of E4M3 alone: three bits of mantissa, no step
+    below 2**-9, and nothing beyond 448, which is the calibrated maximum."""
     source, x = write_graph(CONVOLUTION, tmp_path / "g.onnx"), inputs("convolution")
     target, _ = quantise(source, Scheme("fp8", inputs="maximum"), calibrate(source, x))
     model = onnx.load(str(target))
@@ -134,8 +134,8 @@ def test_fp8_saturates_and_has_8_steps_to_an_octave(tmp_path: Path) -> None:
 
 
 def test_nvfp4_weights(tmp_path: Path) -> None:
-    """Half a byte a weight and a byte for 16 of them, without a scale in the graph's float type; two
-    DequantizeLinear nodes make of it what the quantiser meant."""
+    """A weight takes half a byte, and 16 weights share a byte; no scale has the graph's float type. Two
+    DequantizeLinear nodes compute the values that the quantiser chose."""
     source = write_graph(MLP, tmp_path / "g.onnx")
     target, report = quantise(source, Scheme("nvfp4", 16))
     assert report.quantised == 3

@@ -1,4 +1,4 @@
-"""Recipes for one target: defaults that it takes, what wins over them, and what is an error."""
+"""Recipes for one target: the defaults, what overrides them, and what is an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NONE = Changes()
 
 
 def blocks(recipe: Recipe, bundle: Bundle) -> dict[int, set[int | None]]:
-    """By the channels of an input, the blocks that its weights get; None for float."""
+    """Map the channels of an input to the blocks of its weights; None means float."""
     found: dict[int, set[int | None]] = {}
     for graph in (Graph.LANGUAGE_MODEL, Graph.VISION_ENCODER):
         for operand in operands(bundle.graph(graph)):
@@ -38,7 +38,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3"])
 def test_int4_for_tensorrt(bundle: Bundle, target: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Blocks of 128 where they divide, of 64 where these do, and float elsewhere, which is said."""
+    """Blocks are 128 if that divides the channels, else 64; other layers stay in float, which is logged."""
     with caplog.at_level(logging.WARNING):
         recipe = recipe_for(target, "int4-weight", bundle, NONE)
     found = blocks(recipe, bundle)
@@ -53,7 +53,7 @@ def test_int4_for_tensorrt(bundle: Bundle, target: str, caplog: pytest.LogCaptur
 
 
 def test_what_is_chosen_wins(bundle: Bundle, tmp_path: Path) -> None:
-    """--block and the rules of a file are kept; only layers that they do not divide go to float."""
+    """--block and a file's rules are kept; only layers that they do not divide become float."""
     found = blocks(recipe_for("tensorrt-rtx", "int4-weight", bundle, Changes(block=32)), bundle)
     assert {None, 32} == {kind for kinds in found.values() for kind in kinds}
     path = tmp_path / "mine.json"
@@ -64,7 +64,7 @@ def test_what_is_chosen_wins(bundle: Bundle, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["ort-cpu", "ort-cuda"])
 def test_onnx_runtime_takes_the_defaults(bundle: Bundle, target: str) -> None:
-    """Nothing is changed for it."""
+    """For ONNX Runtime nothing changes."""
     for name in ("int8", "int4-weight", "int8-weight-int8-cache"):
         assert recipe_for(target, name, bundle, NONE) == quantised_recipe(name, "float32")
 
@@ -81,6 +81,6 @@ def test_onnx_runtime_takes_the_defaults(bundle: Bundle, target: str) -> None:
     ],
 )
 def test_conflicts(bundle: Bundle, target: str, name: str, changes: Changes, message: str) -> None:
-    """What the target does not take is an error, not something else that it would take."""
+    """A recipe that the target does not take is an error; it is not replaced by one that it takes."""
     with pytest.raises(InputError, match=message):
         recipe_for(target, name, bundle, changes)

@@ -62,7 +62,7 @@ def test_gpu(janus_edge: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_that_tensorrt_rtx_does_not_know(
     janus_edge: Run, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], target: str
 ) -> None:
-    """The target to build for is said before anything is built."""
+    """The target to build for is reported before anything is built."""
     monkeypatch.setattr("ctypes.CDLL", lambda _name: FakeDriver(capability=capability))
     found = findings(janus_edge("doctor", "--json"))["NVIDIA GPU"]
     assert found["state"] == "ok"

@@ -36,7 +36,7 @@ def test_quantize(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_quantize_for_a_target(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
-    """The bundle has the target's blocks; what it does not take leaves nothing behind."""
+    """The bundle has the target's blocks; a refused recipe leaves no files."""
     words = ["--recipe", "int4-weight", "--scaling", "none", "--for", "tensorrt"]
     done = janus_edge("quantize", tiny_bundle, tmp_path / "q", *words)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""What is taken out of texts, and what stays."""
+"""What redaction removes from texts, and what it keeps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_useful(redactor: Redactor, text: str) -> None:
 
 
 def test_json(redactor: Redactor) -> None:
-    """What was written for a model is left out, numbers of prompts are not; paths end in names."""
+    """Text written for a model is removed and the number of prompts is kept; paths are cut to names."""
     found = redactor.value(
         {
             "prompt": "a portrait of Alice",
@@ -86,7 +86,7 @@ def test_json(redactor: Redactor) -> None:
 
 @pytest.mark.parametrize("name", ["nvidia", "ubuntu", "root", "x", ""])
 def test_names_that_tell_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The users of NVIDIA's images: 'NVIDIA Thor' stays what it is."""
+    """The user names of NVIDIA's images are not redacted: 'NVIDIA Thor' stays as it is."""
     monkeypatch.setattr("socket.gethostname", lambda: name)
     monkeypatch.setattr("getpass.getuser", lambda: name)
     redactor = Redactor.of_this_machine({"USER": name, "HOME": "/root"})

@@ -1,4 +1,4 @@
-"""`janus-edge doctor --report`: what is in the archive, and that nothing private is."""
+"""`janus-edge doctor --report`: what the archive holds, and that nothing in it is private."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRETS = (USER, HOST, TOKEN, OTHER, PROMPT, FOLDER, f"/home/{USER}")
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A home folder with secrets all around it; the folder."""
+    """Return a home folder; secrets are in its path, the environment and the host's name."""
     home = tmp_path / "home" / USER
     home.mkdir(parents=True)
     for name, value in {
@@ -39,7 +39,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def written(home: Path, tiny_bundle: Path) -> tuple[Path, Path]:
-    """A bundle and a result below the home folder, full of private words."""
+    """Write a bundle and a result below the home folder, full of private words."""
     bundle = Path(shutil.copytree(tiny_bundle, home / FOLDER / f"janus-of-{USER}"))
     edit_manifest(bundle, lambda data: data["source"].update(name=f"/home/{USER}/{FOLDER}/weights"))
     data = report().to_json()
@@ -69,7 +69,7 @@ def contents(path: Path) -> dict[str, Any]:
 
 
 def test_nothing_private(janus_edge: Run, planted: Path, tiny_bundle: Path) -> None:
-    """Neither a name, a folder, a token, a variable nor a prompt is in any byte of it."""
+    """No name, folder, token, variable or prompt is in any byte of the archive."""
     bundle, result = written(planted, tiny_bundle)
     done = janus_edge("doctor", "--report", "r.tar.gz", "--engine", bundle, "--result", result)
     raw = Path("r.tar.gz").read_bytes()
@@ -82,11 +82,11 @@ def test_nothing_private(janus_edge: Run, planted: Path, tiny_bundle: Path) -> N
         "janus-edge-report/engines/janus-of-USER.json", "janus-edge-report/results/USER.json",
     ]  # fmt: skip
     for name in found:
-        assert name.removeprefix("janus-edge-report/") in done.err, "it says what is inside"
+        assert name.removeprefix("janus-edge-report/") in done.err, "it lists what is inside"
 
 
 def test_what_is_useful(janus_edge: Run, planted: Path, tiny_bundle: Path) -> None:
-    """Findings, the machine, versions, reasons, the manifest and the figures are in it."""
+    """Findings, the machine, versions, reasons, the manifest and the figures are in the archive."""
     bundle, result = written(planted, tiny_bundle)
     janus_edge("doctor", "--report", "r.tar.gz", "--engine", bundle, "--result", result)
     doctor, machine, engine, bench = contents(Path("r.tar.gz")).values()
@@ -110,7 +110,7 @@ def test_what_is_useful(janus_edge: Run, planted: Path, tiny_bundle: Path) -> No
 
 
 def test_two_of_one_name(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Neither hides the other."""
+    """Two files of one name are both in the archive."""
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "bench.json").write_text(json.dumps(report().to_json()))
@@ -133,7 +133,7 @@ def test_two_of_one_name(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> 
     ],
 )
 def test_refused(janus_edge: Run, arguments: list[str], message: str) -> None:
-    """Other files stay where they are: nothing is written."""
+    """Other files stay as they are, and nothing is written."""
     Path("notes.json").write_text('{"kind": "diary"}')
     Path("words.json").write_text("words")
     done = janus_edge("doctor", *arguments)

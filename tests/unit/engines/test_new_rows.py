@@ -1,4 +1,4 @@
-"""The rows that a call wrote, taken from the cache that the canonical graph returns."""
+"""The rows that a call wrote are taken from the cache that the canonical graph returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRESENT = np.arange(2 * 2 * 9 * 5).reshape(2, 2, 9, 5)
 
 
 def test_rows_of_each_length() -> None:
-    """Each row's own positions, in the order of the plan's names; others stay."""
+    """Each row gives its own positions, under the plan's names in their order; other outputs stay."""
     outputs = {"hidden_states": np.ones(3), "present_key.0": PRESENT, "present_value.0": -PRESENT}
     found = as_returned(outputs, FEED, ["new_value.0", "hidden_states", "new_key.0"])
     assert [*found] == ["new_value.0", "hidden_states", "new_key.0"]
@@ -49,7 +49,7 @@ class Runners:
 
 
 def test_such_plans_are_compared() -> None:
-    """Equal rows pass, others do not, and rows of a layer that the graph lacks are an error."""
+    """Equal rows pass, unequal rows fail, and rows of a layer that the graph lacks are an error."""
     graph = Path("language_model.onnx")
     assert compare_plan(Runners(), graph, graph, [FEED], "float32")
     assert not compare_plan(Runners(error=5.0), graph, graph, [FEED], "float32")

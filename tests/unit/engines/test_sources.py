@@ -55,7 +55,7 @@ def test_code_that_matters(packages: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["engines/passes/second", "engines/other", "__init__"])
 def test_code_that_does_not(packages: Path, name: str) -> None:
-    """Other targets, and the package's face, of which the version alone is read."""
+    """Other targets do not count, nor does the package's `__init__`, of which only the version is read."""
     before = one(packages)
     (packages / "janus_edge" / f"{name}.py").write_text("changed = True\n")
     assert one(packages) == before
@@ -71,7 +71,7 @@ print(*(name for name in sys.modules if name.startswith("janus_edge.")))
 
 @pytest.mark.parametrize("module", ["ort_cpu", "ort_cuda", "tensorrt_target", "tensorrt_10_3"])
 def test_every_module_that_a_builder_loads(tmp_path: Path, module: str) -> None:
-    """An edit of any of them, shared code outside the stage included, makes another digest."""
+    """An edit of any of them changes the digest, including shared code outside the stage."""
     package = Path(janus_edge.__file__).parent
     shutil.copytree(package, tmp_path / "janus_edge", ignore=shutil.ignore_patterns("miniature"))
     command = [sys.executable, "-c", LOADED.format(module=module)]
@@ -124,7 +124,7 @@ def test_threads() -> None:
     """Threads that digest at once do not disturb each other (CPython 3.11's parser does)."""
 
     def digest() -> str:
-        sources._imports.cache_clear()  # else only the first of them parses
+        sources._imports.cache_clear()  # otherwise only the first of them parses
         return sources_digest(["janus_edge.engines.build"])
 
     with ThreadPoolExecutor(4) as threads:

@@ -93,9 +93,9 @@ def test_it_builds(half_bundle: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 )
 @pytest.mark.parametrize("recipe", ["int8", "int4-weight"])
 def test_quantised_language_models_build(half_bundle: Path, tmp_path: Path, recipe: str) -> None:
-    """NVIDIA's parser and builder take the language model that returns its new rows, with integers
-    for weights; its network returns no cache."""
-    from tests.unit.engines.tensorrt.test_recipes import graphs  # which needs tensorrt-rtx
+    """NVIDIA's parser and builder accept the language model that returns its new rows, with integer
+    weights. Its network returns no cache."""
+    from tests.unit.engines.tensorrt.test_recipes import graphs  # needs tensorrt-rtx
 
     bundle, graph = Bundle.open(half_bundle), Graph.LANGUAGE_MODEL
     config = bundle.manifest.config
@@ -121,7 +121,7 @@ def test_quantised_language_models_build(half_bundle: Path, tmp_path: Path, reci
     reason="tensorrt-rtx has no wheel for this machine",
 )
 def test_a_canonical_graph_is_not_one_of_its_own(half_bundle: Path, tmp_path: Path) -> None:
-    """The builder holds the parsed network against the target's own outputs."""
+    """The builder compares the parsed network with the target's own outputs."""
     bundle, graph = Bundle.open(half_bundle), Graph.LANGUAGE_MODEL
     config = bundle.manifest.config
     with pytest.raises(

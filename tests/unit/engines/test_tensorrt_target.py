@@ -72,7 +72,7 @@ def build(
 
 
 def refused(bundle: Path, recipe: Recipe, name: str) -> None:
-    """Check a bundle, which may be refused, as if it were of ``recipe``."""
+    """Check a bundle as if it had ``recipe``; the check may refuse it."""
     opened = Bundle.open(bundle)
     opened.manifest = replace(opened.manifest, recipe=recipe)
     target(name, opened.manifest.config).check(opened)
@@ -125,8 +125,8 @@ def test_the_shapes_reach_the_builder(tiny_bundle: Path, tmp_path: Path, machine
 
 
 def test_several_plans(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
-    """The language model is built once for each capacity, and once more for each phase that is
-    split; the other graphs once. The engine names all, and the command that builds it again too."""
+    """The language model is built once for each capacity, and once more for each split phase; the other
+    graphs are built once. The engine names all plans, and so does the command that builds it again."""
     words = "rows=4,prefill=20,capacity=32,chat=48,split=1"
     made = build(tiny_bundle, tmp_path / "e", profile=words, dump=tmp_path / "networks").engine
     manifest = Engine.open(tmp_path / "e").manifest
@@ -188,8 +188,8 @@ def test_what_is_another_engine(tiny_bundle: Path, tmp_path: Path, machine: Any)
 
 
 def test_workspace(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
-    """The limit reaches every build, is recorded, named by the command that builds it again, and
-    makes another engine to the cache; a discrete GPU has none unless it is asked for."""
+    """The limit reaches every build, is recorded, and is named by the rebuild command. The cache treats
+    another limit as another engine. A discrete GPU has no limit unless one is asked for."""
     cache = EngineCache(tmp_path / "cache")
     made = build(tiny_bundle, tmp_path / "e", cache=cache, workspace="2g").engine
     assert [options.limits for options in machine.made] == [{"WORKSPACE": 2 << 30}] * len(Graph)
@@ -202,7 +202,7 @@ def test_workspace(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
 
 
 def test_workspace_of_an_integrated_gpu(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
-    """Its memory is the machine's, so that TensorRT's limit, all of it, is not left to it."""
+    """Its memory is the machine's, so TensorRT's own limit, which is all of it, is not used."""
     machine.gpu = replace(ORIN, integrated=True)
     manifest = build(tiny_bundle, tmp_path / "e").engine.manifest
     assert machine.made[0].limits == {"WORKSPACE": 512 << 20}
@@ -277,8 +277,8 @@ def test_int8_caches(tiny_bundle: Path, name: str) -> None:
 @pytest.mark.parametrize("capabilities", [("8.6",), ("8.0", "12.0"), ()])
 @RTX
 def test_fp8_on_older_gpus(tiny_bundle: Path, capabilities: tuple[str, ...]) -> None:
-    """Refused before any work, with what to build for; the usual capabilities have older ones among
-    them."""
+    """fp8 is refused before any work, with what to build for; the usual capabilities include older
+    ones."""
     opened = Bundle.open(tiny_bundle)
     opened.manifest = replace(opened.manifest, recipe=FP8)
     options = TargetOptions(capabilities=capabilities)
@@ -292,7 +292,7 @@ def test_fp8_on_older_gpus(tiny_bundle: Path, capabilities: tuple[str, ...]) -> 
 
 
 def test_fp8_on_this_gpu(tiny_bundle: Path, machine: Any) -> None:
-    """TensorRT builds for the machine's GPU: an Orin (8.7) has no fp8, a Thor has."""
+    """TensorRT builds for the machine's GPU: an Orin (8.7) has no fp8 and a Thor has."""
     with pytest.raises(EngineError, match="takes compute capability 8.9 or newer, not 8.7"):
         refused(tiny_bundle, FP8, "tensorrt")
     machine.gpu = Gpu("Thor", "11.0", "13.0")
@@ -300,7 +300,7 @@ def test_fp8_on_this_gpu(tiny_bundle: Path, machine: Any) -> None:
 
 
 def test_int8_weights_alone(tiny_bundle: Path, machine: Any) -> None:
-    """Full TensorRT has none: refused with the recipes that it has, where TensorRT-RTX takes them."""
+    """Full TensorRT refuses them, and names the recipes that it has and TensorRT-RTX, which takes them."""
     recipe = Recipe("r", "float32", (Rule("*", Scheme("int8", 128)),))
     for name in ("tensorrt", "tensorrt-10.3"):
         with pytest.raises(EngineError, match=r"int4 only: .* or build for tensorrt-rtx"):
@@ -383,8 +383,8 @@ def test_tensorrt_rtx(
 @RTX
 @pytest.mark.parametrize("split", [0, 1])
 def test_rtx_builds_several_plans(tiny_bundle: Path, tmp_path: Path, split: int) -> None:
-    """TensorRT-RTX itself builds the language model for each capacity, and prefill and decode apart:
-    the weights are the same, and a longer cache takes more scratch memory."""
+    """TensorRT-RTX itself builds the language model for each capacity, with prefill and decode apart.
+    The weights stay the same, and a longer cache takes more scratch memory."""
     bundle = Bundle.open(tiny_bundle)
     words = f"rows=4,capacity=32,chat=256,split={split}"
     options = TargetOptions(profile=words, capabilities=("8.9",))
@@ -411,7 +411,7 @@ def test_rtx_builds_several_plans(tiny_bundle: Path, tmp_path: Path, split: int)
 
 @RTX
 def test_a_process_for_each_graph(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Unless a test says otherwise; TensorRT-RTX builds there what it builds here."""
+    """This is the default; TensorRT-RTX builds in another process what it builds here."""
     bundle, graph = Bundle.open(tiny_bundle), Graph.IMAGE_HEAD
     options = TargetOptions(profile="capacity=32", capabilities=("8.9",))
     made = target("tensorrt-rtx", bundle.manifest.config, options)

@@ -1,4 +1,4 @@
-"""`--trtexec` and `--plans`: what is written for another machine's trtexec, and taken from it."""
+"""`--trtexec` and `--plans`: the files for another machine's trtexec, and the plans taken from it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROFILE = ("--profile", "rows=2:4,prefill=8:16,window=4:8,capacity=32")
 
 @pytest.fixture
 def no_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither a GPU nor TensorRT."""
+    """Provide neither a GPU nor TensorRT."""
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setenv("JANUS_EDGE_CACHE", str(tmp_path / "cache"))
 
@@ -53,8 +53,8 @@ def written(janus_edge: Run, bundle: Path, *words: str) -> dict[str, Any]:
 def test_the_lines_build(
     janus_edge: Run, tiny_bundle: Path, no_driver: None, tmp_path: Path, name: str
 ) -> None:
-    """NVIDIA's builder takes every file with the shapes of its line, in another folder and without
-    the bundle: read as trtexec reads them."""
+    """NVIDIA's builder accepts every file with the shapes of its line, read as trtexec reads them, in
+    another folder and without the bundle."""
     made = written(janus_edge, tiny_bundle, "--target", name)
     folder = Path(shutil.copytree("f", tmp_path / "moved"))
     shutil.rmtree("f")
@@ -64,7 +64,7 @@ def test_the_lines_build(
 
 
 def build(folder: Path, words: list[str]) -> int:
-    """Build with TensorRT-RTX in trtexec's place; the number of profiles."""
+    """Build with TensorRT-RTX in trtexec's place; return the number of profiles."""
     import tensorrt_rtx as trt
 
     options = dict(word.removeprefix("--").partition("=")[::2] for word in words)
@@ -96,8 +96,8 @@ def build(folder: Path, words: list[str]) -> int:
 
 
 def test_the_script(janus_edge: Run, tiny_bundle: Path, no_driver: None, tmp_path: Path) -> None:
-    """It runs each printed line in its own folder, keeps plans that are there, and ends at a failure
-    without leaving a plan; the next command is said."""
+    """The script runs each printed line in its own folder and keeps existing plans. A failure ends it
+    without leaving a plan. At the end it prints the next command."""
     made = written(janus_edge, tiny_bundle, "--target", "tensorrt", "--workspace", "1G")
     tool, said = tmp_path / "trtexec", tmp_path / "said"
     tool.write_text(
@@ -132,7 +132,7 @@ def test_the_script(janus_edge: Run, tiny_bundle: Path, no_driver: None, tmp_pat
 
 
 def test_what_is_printed(janus_edge: Run, tiny_bundle: Path, no_driver: None) -> None:
-    """A line for each graph, as in the script; no engine is written."""
+    """The command prints a line for each graph, as in the script, and writes no engine."""
     done = janus_edge("build", tiny_bundle, "e", "--target", "tensorrt", "--trtexec", "f")
     lines = [line for line in done.out.splitlines() if line.startswith("trtexec ")]
     assert len(lines) == len(Graph)
@@ -155,7 +155,7 @@ def test_what_is_printed(janus_edge: Run, tiny_bundle: Path, no_driver: None) ->
 def test_what_is_refused(
     janus_edge: Run, tiny_bundle: Path, no_driver: None, words: list[str], message: str
 ) -> None:
-    """Each says what is wrong, and nothing is written."""
+    """Each error says what is wrong, and nothing is written."""
     Path("full").mkdir()
     Path("full", "file").touch()
     done = janus_edge("build", tiny_bundle, "e", *words)
@@ -166,7 +166,7 @@ def test_what_is_refused(
 
 @pytest.fixture
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of plans of the TensorRT of this machine, which has a GPU."""
+    """Make a folder of plans from the TensorRT of this machine, which has a GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(recent=True).module)
     monkeypatch.setattr(tensorrt_target, "first_gpu", lambda: Gpu("Orin", "8.7", "12.6"))
     monkeypatch.setattr(api, "why_no_gpu", lambda: None)
@@ -184,8 +184,8 @@ def sealed(bundle: Path, plans: Path, out: Path) -> Engine:
 
 
 def test_an_engine_of_plans(tiny_bundle: Path, plans: Path, tmp_path: Path) -> None:
-    """The plans as they are, with the manifest of a build; the command that builds it again names
-    their folder."""
+    """The plans are used as they are, with the manifest of a build. The command that builds the engine
+    again names their folder."""
     engine = sealed(tiny_bundle, plans, tmp_path / "e")
     Engine.open(tmp_path / "e").verify()
     for graph in Graph:
@@ -209,7 +209,8 @@ def test_an_engine_of_plans(tiny_bundle: Path, plans: Path, tmp_path: Path) -> N
 def test_plans_that_cannot_be_used(
     tiny_bundle: Path, plans: Path, tmp_path: Path, content: bytes | None, message: str
 ) -> None:
-    """A missing one, another tool's (TensorRT-RTX' begin so), another version's: nothing is left."""
+    """A plan is refused if it is missing, of another tool (TensorRT-RTX' plans begin with `vtrt`) or of
+    another version, and nothing is left."""
     plan = plans / "text_head.plan"
     plan.unlink()
     if content is not None:
@@ -220,6 +221,6 @@ def test_plans_that_cannot_be_used(
 
 
 def test_the_bundle_stays_readable(janus_edge: Run, copied_bundle: Path, no_driver: None) -> None:
-    """The folder shares no file with the bundle: onnx-ir refuses weights that have a second link."""
+    """The folder shares no file with the bundle: onnx-ir refuses weights that have a second hard link."""
     written(janus_edge, copied_bundle, "--target", "tensorrt")
     assert {path.stat().st_nlink for path in copied_bundle.rglob("*") if path.is_file()} == {1}

@@ -85,10 +85,10 @@ def bench_json(device_bytes: int | None = 5 << 20) -> str:
 
 @dataclass
 class FakeRun:
-    """Answers as the commands do; ``outcomes`` replace those of the named kinds.
+    """Answer as the commands do; ``outcomes`` replace the answers of the named kinds.
 
-    Kinds are the command of JANUS-EDGE (its parity's are torch, cpu and plans), or the module's last
-    name. ``calls`` are the commands, in order.
+    A kind is the command of JANUS-EDGE (for parity: torch, cpu or plans), or the last part of the
+    module's name. ``calls`` are the commands, in order.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class FakeRun:
         return Outcome(0, json.dumps(printed) if printed else "", "", 1.5)
 
     def kinds(self) -> list[str]:
-        """What was called, in order."""
+        """Return the kinds of the commands that were called, in order."""
         return [self.kind(call[0], call[1:]) for call in self.calls]
 
     @staticmethod
@@ -133,7 +133,7 @@ class FakeRun:
 
 
 def bundle(folder: Path) -> Path:
-    """A folder that seems to be a bundle."""
+    """Make a folder that looks like a bundle."""
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps(MANIFEST), "utf-8")
     return folder

@@ -1,10 +1,10 @@
-"""Run a command on a machine that has a GPU of numpy: a fake driver, TensorRTs and ONNX Runtime.
+"""Run a command on a GPU simulated with numpy: a fake driver, fake TensorRTs and ONNX Runtime.
 
     python -m tests.unit.gpu_check.rehearsal MODULE ARGUMENTS
 
-`python -m benchmarks.gpu_check --rehearse` runs every command through this module. Engines of
-TensorRT compute what NVIDIA's parser made of the graphs (`rehearsed_plans.py`): times, limits and memory
-mean nothing; codes say that the commands and the parsed networks are right, not that kernels are.
+`python -m benchmarks.gpu_check --rehearse` runs every command through this module. TensorRT engines
+compute what NVIDIA's parser made of the graphs (`rehearsed_plans.py`). Times, limits and memory mean
+nothing. Codes show that the commands and the parsed networks are right, not that the kernels are.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tests.unit.runtime.ort_cuda.fake_onnxruntime import CUDA, FakeOnnxRuntime
 
 WARNING = "REHEARSAL: no GPU took part; times, limits and memory mean nothing"
 
-#: Says to the commands what is rehearsed; set by the rehearsal alone.
+#: Environment variable that says what is rehearsed; only the rehearsal sets it.
 VARIABLE = "JANUS_EDGE_REHEARSAL"
 
 _LIBRARY, _CAPABILITY = "libcuda.so.1", "8.9"
 
-#: Module, version in the recorded table, and tool of each TensorRT.
+#: Module, version in the recorded table, and tool for each TensorRT.
 _FLAVOURS = {
     "tensorrt": ("tensorrt", "10.16", "tensorrt"),
     "tensorrt-rtx": ("tensorrt_rtx", "rtx-1.7", "tensorrt-rtx"),
@@ -42,7 +42,7 @@ _REAL: Any = importlib.import_module("onnxruntime")
 
 
 class BothProviders(FakeOnnxRuntime):
-    """ONNX Runtime whose CUDA provider is the fake, and whose CPU provider is its own."""
+    """ONNX Runtime with the fake as its CUDA provider and with its own CPU provider."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class BothProviders(FakeOnnxRuntime):
 
 
 def install(what: str) -> str:
-    """Put the fakes in place for the rest of this process; what a reader must be told."""
+    """Install the fakes for the rest of this process; return the warning for the reader."""
     driver, real = FakeDriver(name=b"REHEARSAL", total=8 << 30), ctypes.CDLL
 
     def library(name: Any, *rest: Any, **named: Any) -> Any:
@@ -77,7 +77,7 @@ def _install_tensorrt(driver: FakeDriver, what: str) -> None:
     from tests.unit.gpu_check import rehearsed_plans
     from tests.unit.runtime.tensorrt.fake_tensorrt import fake_module
 
-    rehearsed_plans.install()  # while TensorRT-RTX is itself
+    rehearsed_plans.install()  # while tensorrt_rtx is still the real module
 
     for module, version, _ in _FLAVOURS.values():
         made = fake_module(driver, version=version)
@@ -111,7 +111,7 @@ def _fake_target(name: str, config: JanusConfig, options: Any, what: str) -> Any
 
 
 def main() -> None:
-    """Run the module named first as if it were run itself."""
+    """Run the module named first as if it were started directly."""
     del sys.argv[0]
     if not sys.argv[0].startswith(("pytest", "pip")):
         install(os.environ[VARIABLE])

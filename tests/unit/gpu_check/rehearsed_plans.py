@@ -1,7 +1,7 @@
-"""Plans of the fake TensorRT that any process can run: they name what they were parsed from.
+"""Plans of the fake TensorRT that any process can run: each names the graph it was parsed from.
 
-`parsed_plans.py` keeps networks in the process that parsed them. The commands of gpu-check are processes
-of their own, so a plan names its graph, and each process parses it when it first runs it.
+`parsed_plans.py` keeps networks in the process that parsed them. Each command of gpu-check is its own
+process, so a plan names its graph, and each process parses the graph at the first run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MODULE = "tensorrt_rtx"
 
 @dataclass
 class RehearsedTarget(FakeTarget):
-    """A target whose plans name their bundle; ``what`` is rehearsed (`options.REHEARSALS`)."""
+    """A target whose plans name their bundle; ``what`` says what is rehearsed (`options.REHEARSALS`)."""
 
     what: str = "right"
 
@@ -39,7 +39,7 @@ class RehearsedTarget(FakeTarget):
 
 
 def install() -> None:
-    """Let the fake TensorRT run such plans; call it before its modules take TensorRT-RTX' place."""
+    """Let the fake TensorRT run such plans; call this before its modules replace TensorRT-RTX."""
     real, run = importlib.import_module(_MODULE), parsed_plans.run_plan
 
     def run_plan(key: str, given: Any, made: Any) -> None:
@@ -55,7 +55,7 @@ def install() -> None:
 
 
 def _parse(key: str) -> None:
-    """Add the interpreter of the network that ``key`` names."""
+    """Add the interpreter for the network that ``key`` names."""
     name, path, graph_name, capacity, what = json.loads(key)
     bundle, graph = Bundle.open(path, verify=False), Graph(graph_name)
     profile = parse_profile(f"rows=2:8,prefill=16:64,capacity={capacity}", bundle.manifest.config)

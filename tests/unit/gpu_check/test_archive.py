@@ -1,4 +1,4 @@
-"""What is sent: all that commands said, and nothing private."""
+"""The archive to send holds all output of the commands and nothing private."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.gpu_check.processes import Outcome
 
 
 def test_a_log(tmp_path: Path) -> None:
-    """Each command with its exit code and its last words, in order."""
+    """The log holds each command with its exit code and last lines, in order."""
     log = archive.Log()
     run = log.of(lambda _module, _words: Outcome(3, "said", "first\nlast", 1.0))
     assert run("janus_edge", ["build", tmp_path]).code == 3
@@ -26,7 +26,7 @@ def test_a_log(tmp_path: Path) -> None:
 
 
 def test_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders, the home and the host's name are replaced, the longest first."""
+    """Folders, the home folder and the host's name are replaced, the longest first."""
     monkeypatch.setattr(archive.Path, "home", lambda: Path("/home/someone"))
     monkeypatch.setattr(archive.platform, "node", lambda: "machine-7")
     text = "/home/someone/work/wheels/a on machine-7 /home/someone/b"

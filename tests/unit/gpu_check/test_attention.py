@@ -1,4 +1,4 @@
-"""How attention was built, from the manifest and from names of layers."""
+"""How attention was built, from the manifest and from the names of layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.gpu_check.attention import DECOMPOSED, FUSED, UNKNOWN, kind, lay
     ],
 )
 def test_what_the_build_recorded(build: dict[str, Any], found: str) -> None:
-    """A word, a word with its reason, or nothing yet."""
+    """The record is a word, a word with its reason, or missing."""
     assert recorded({"builds": {"language_model": build}}) == found
 
 
@@ -31,12 +31,12 @@ def test_what_the_build_recorded(build: dict[str, Any], found: str) -> None:
     ],
 )  # fmt: skip
 def test_kernels(names: list[str], found: str) -> None:
-    """A softmax of its own means that attention was taken apart."""
+    """A separate softmax means that attention was decomposed."""
     assert kind(names) == found
 
 
 def test_the_inspectors_json() -> None:
-    """Layers are names, or objects where the plan was built with more detail."""
+    """Layers are names, or objects if the plan was built with more detail."""
     layers = ["first", {"Name": "second", "TacticName": "sm90_mha", "Other": 1}]
     assert layer_names(json.dumps({"Layers": layers})) == ["first", "second sm90_mha"]
     assert layer_names("{}") == []

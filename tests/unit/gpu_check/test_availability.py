@@ -65,7 +65,7 @@ def test_tensorrt_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_target_of_a_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newer TensorRT is not tried with the older's target, unless it is asked for."""
+    """A newer TensorRT is not tried with the older one's target, unless that is asked for."""
     has = SimpleNamespace(KV_CACHE_UPDATE=1)
     monkeypatch.setitem(
         sys.modules, "tensorrt", SimpleNamespace(__version__="10.16.1", LayerType=has)

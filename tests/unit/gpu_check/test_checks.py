@@ -28,7 +28,7 @@ def made(
 ) -> dict[str, Check]:
     checks = TargetChecks(EngineCommands(target, DEVICE, run, tmp_path), Models(tmp_path, run))
     found = [*checks.of(precision)]
-    assert tuple(check.name for check in found) == EVERY, "each is told once, in order"
+    assert tuple(check.name for check in found) == EVERY, "each is reported once, in order"
     found += [checks.capacity(precision), checks.torch(precision)]
     assert {check.target for check in found} == {target}
     return {check.name: check for check in found}
@@ -55,7 +55,7 @@ def test_all_pass(tmp_path: Path) -> None:
 
 
 def test_capacity(tmp_path: Path) -> None:
-    """Two engines of the same step, as far as the model has positions; ONNX Runtime needs one."""
+    """The step runs on two engines, within the model's positions; ONNX Runtime needs one engine."""
     run = FakeRun()
     found = made(tmp_path, run)[CAPACITY].figures
     assert (found["small"], found["large"]) == (256, 1024)
@@ -74,7 +74,7 @@ def test_capacity(tmp_path: Path) -> None:
 
 
 def test_what_targets_are_told(tmp_path: Path) -> None:
-    """TensorRT-RTX builds for this GPU alone; ONNX Runtime takes no profile and has no kernels to
+    """TensorRT-RTX builds for this GPU only. ONNX Runtime takes no profile and has no kernels to
     inspect."""
     run = FakeRun()
     made(tmp_path, run, "tensorrt-rtx")
@@ -95,7 +95,7 @@ def test_prepared_bundles_are_used(tmp_path: Path) -> None:
 
 
 def test_quantised_bundles(tmp_path: Path) -> None:
-    """They are made of the float16 one, calibrated once; TensorRT takes symmetric blocks."""
+    """They are made from the float16 bundle, calibrated once; TensorRT takes symmetric blocks."""
     run, models = FakeRun(), None
     models = Models(tmp_path, run)
     for precision in ("int8", "int4-weight"):
@@ -118,7 +118,7 @@ def test_without_pytorch(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_made(tmp_path: Path) -> None:
-    """An export that breaks is a failure, whatever is missing is not; neither is tried twice."""
+    """A broken export is a failure and a missing package is not; neither is tried twice."""
     run = FakeRun({"export": failed(5, "the graphs differ")})
     found = made(tmp_path, run)
     assert found[BUILD].state == FAILED
@@ -142,7 +142,7 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
         (Outcome(TIMED_OUT, "", "", 900.0), FAILED, "did not end within 900 s"),
         (Outcome(NO_TIME, "", "the total limit is used up", 0.0), SKIPPED, "the total limit"),
         (Outcome(0, "no json", "", 1.0), FAILED, "printed no JSON"),
-        (Outcome(0, '{"other": 1}', "", 1.0), FAILED, "of another form"),
+        (Outcome(0, '{"other": 1}', "", 1.0), FAILED, "an unexpected form"),
         (Outcome(1, "", "", 1.0), FAILED, "did not say why"),
     ],
 )
@@ -164,7 +164,7 @@ def test_engines_that_are_not_built(
      ("language_step", CAPACITY), ("torch", TORCH)],
 )  # fmt: skip
 def test_a_crash_costs_one_check(tmp_path: Path, kind: str, name: str) -> None:
-    """The others are made, with what they need of it left out."""
+    """The other checks run; they leave out only what they need from the crashed one."""
     found = made(tmp_path, FakeRun({kind: failed(-11, "last words")}))
     assert {n for n, check in found.items() if check.state != PASSED} == {name}
     assert "SIGSEGV" in found[name].reason

@@ -40,7 +40,7 @@ def test_without_a_gpu(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Each target is absent with the reason, nothing is run, no file is written."""
+    """Each target is absent with the reason, nothing runs, and no file is written."""
     device(monkeypatch, NO_GPU)
     assert command.main([]) == 0
     printed = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_with_a_gpu(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """All targets in all precisions, the most telling first; the report is named by the device."""
+    """All targets run in all precisions, the most informative first; the device names the report."""
     device(monkeypatch, DEVICE)
     assert command.main([]) == 0
     names = [p.name for p in (tmp_path / "results").iterdir()]
@@ -104,11 +104,11 @@ def test_unknown_names(arguments: Sequence[str], capsys: pytest.CaptureFixture[s
     """Refused before anything runs, with the names that there are."""
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
-    assert "is none of" in capsys.readouterr().err
+    assert "is not one of" in capsys.readouterr().err
 
 
 def test_rehearsals_are_no_results(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a folder for its report one is refused: it must not lie among results."""
+    """A rehearsal needs a folder for its report, which must not lie among results."""
     with pytest.raises(SystemExit, match="2"):
         command.main(["--rehearse"])
-    assert "its figures are no results" in capsys.readouterr().err
+    assert "its figures are not results" in capsys.readouterr().err

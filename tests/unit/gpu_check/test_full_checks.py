@@ -19,7 +19,7 @@ from tests.unit.gpu_check.fakes import DEVICE, FakeRun, bench_json, failed
 
 @pytest.fixture(autouse=True)
 def polygraphy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polygraphy is installed."""
+    """Pretend that Polygraphy is installed."""
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _name: object())
 
 
@@ -43,7 +43,7 @@ def test_all_pass(tmp_path: Path) -> None:
 
 
 def test_without_an_engine(tmp_path: Path) -> None:
-    """What was not built is not checked any further."""
+    """An engine that was not built is not checked further."""
     found = made(tmp_path, FakeRun({"build": failed(10, "no")}))
     assert {check.state for check in found.values()} == {SKIPPED}
 
@@ -69,7 +69,7 @@ def changed(data: dict[str, Any], **values: Any) -> dict[str, Any]:
 def test_parity_that_is_missed(
     tmp_path: Path, kind: str, name: str, data: dict[str, Any], reason: str
 ) -> None:
-    """The check fails with what is wrong and keeps its figures."""
+    """The check fails, says what is wrong, and keeps its figures."""
     found = made(tmp_path, FakeRun({kind: failed(6, "does not agree", data)}))
     assert found[name].state == FAILED
     assert reason in found[name].reason
@@ -79,7 +79,7 @@ def test_parity_that_is_missed(
 
 @pytest.mark.parametrize(("precision", "decibels"), [("fp16", 41.0), ("int8", 15.0)])
 def test_lower_precision(tmp_path: Path, precision: str, decibels: float) -> None:
-    """Codes may differ where a tie is rounded otherwise; integer products have no tolerance."""
+    """Codes may differ if a tie is rounded otherwise; integer products have no tolerance."""
     data = changed(
         fakes.CPU, graphs={"text_head": {"snr_db": decibels, "finite": True}},
         free_running=[{"codes": 256, "equal_codes": 3, "first_difference": 3}],
@@ -89,7 +89,7 @@ def test_lower_precision(tmp_path: Path, precision: str, decibels: float) -> Non
 
 
 def test_latency_that_fails(tmp_path: Path) -> None:
-    """Without a report nothing is known of the memory either; one that cannot be read fails."""
+    """Without a report the memory is unknown, too; a report that cannot be read is a failure."""
     found = made(tmp_path, FakeRun({"bench": failed(8, "out of memory")}))
     assert (found[LATENCY].state, found[LATENCY].reason) == (FAILED, "out of memory")
     assert found[MEMORY].state == SKIPPED
@@ -99,14 +99,14 @@ def test_latency_that_fails(tmp_path: Path) -> None:
 
 
 def test_memory_that_is_not_told(tmp_path: Path) -> None:
-    """A backend that does not tell its device's memory is no failure, but no pass either."""
+    """A backend that does not report its device's memory neither fails nor passes."""
     found = made(tmp_path, FakeRun(bench=bench_json(None)))
     assert found[MEMORY].state == SKIPPED
     assert found[MEMORY].figures["image"]["process_bytes"] == 1 << 30
 
 
 def test_plans_need_polygraphy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it they are skipped; ONNX Runtime has none."""
+    """Without Polygraphy the check of plans is skipped; ONNX Runtime has no plans."""
     assert made(tmp_path, FakeRun(), "ort-cuda")[PLANS].state == SKIPPED
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _name: None)
     found = made(tmp_path, FakeRun())

@@ -41,7 +41,7 @@ def test_a_command_that_takes_too_long() -> None:
 
 
 def test_the_total_limit() -> None:
-    """What is under way when it ends is stopped, and nothing is started after it."""
+    """When the limit ends, the running command is stopped and no other one is started."""
     now = iter([0.0, 0.0, 9.9, 100.0, 100.0])
     run = Processes(60, {}, budget=Budget(10, lambda: next(now)))
     for _ in range(2):
@@ -52,7 +52,7 @@ def test_the_total_limit() -> None:
 
 
 def test_what_a_command_started_is_stopped_with_it() -> None:
-    """A child that holds the pipes open does not make us wait for it."""
+    """A child that holds the pipes open does not keep us waiting."""
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
     outcome = Processes(1.0, {})("timeit", ["-n", "1", "-r", "1", code])
     assert outcome.code == TIMED_OUT

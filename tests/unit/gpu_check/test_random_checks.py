@@ -1,4 +1,4 @@
-"""The checks at the 1B's dimensions: times of every precision, and what does not fit is not tried."""
+"""The checks at the 1B's dimensions time every precision and do not try what does not fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made(tmp_path: Path, run: FakeRun, memory_mib: int | None = 24576) -> list[C
 
 
 def test_all_pass(tmp_path: Path) -> None:
-    """A step as a whole, the language model alone, a prefill, a VQ decode: all stand in the report."""
+    """The report has a whole step, the language model alone, a prefill and a VQ decode."""
     run = FakeRun()
     found = made(tmp_path, run)
     assert {check.state for check in found} == {PASSED}
@@ -40,7 +40,7 @@ def test_all_pass(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit(tmp_path: Path) -> None:
-    """A bundle that is too large for the GPU is not built; where nobody tells its memory it is tried."""
+    """A bundle too large for the GPU is not built; if the GPU's memory is unknown, it is tried."""
     with (bundle(tmp_path / "1b-fp16") / "weights").open("wb") as file:
         file.truncate(4 << 30)
     run = FakeRun()
@@ -55,17 +55,17 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     ("error", "state"), [("No module named 'torch'", SKIPPED), ("the disk is full", FAILED)]
 )
 def test_without_bundles(tmp_path: Path, error: str, state: str) -> None:
-    """Without PyTorch they are skipped with the command that makes them."""
+    """Without PyTorch the checks are skipped, with the command that makes the bundles."""
     found = made(tmp_path, FakeRun({"random_bundles": failed(1, error)}))
     assert found[0].state == state
-    assert "make 1b-fp16 where PyTorch is" in found[0].reason
+    assert "make 1b-fp16 on a machine with PyTorch" in found[0].reason
     assert {check.state for check in found[1:]} == {SKIPPED}
 
 
 def test_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--size 1b` makes no check of the miniature, and its report has a name of its own."""
+    """`--size 1b` makes no check of the miniature, and its report has its own name."""
     run = FakeRun()
     monkeypatch.setattr(command, "Processes", lambda *_words, **_named: run)
     monkeypatch.setattr(command, "find_device", lambda: replace(DEVICE, memory_mib=None))
@@ -80,7 +80,7 @@ def test_the_command(
 
 @pytest.mark.slow
 def test_real_bundles(tmp_path: Path) -> None:
-    """They open, their hashes are right, and the float one paints finite codes."""
+    """The bundles open, their hashes are right, and the float one paints finite codes."""
     from benchmarks.gpu_check.random_bundles import main
     from benchmarks.gpu_check.reference import PlainBackend
     from benchmarks.gpu_check.steps import forced

@@ -1,6 +1,6 @@
-"""The whole command on fakes, every command in a process of its own.
+"""The whole command on fakes, with each command in its own process.
 
-Plans compute what NVIDIA's parser made of the graphs: without tensorrt-rtx there is nothing to rehearse.
+Plans compute what NVIDIA's parser made of the graphs, so nothing can be rehearsed without tensorrt-rtx.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.gpu_check.processes import ROOT
 
 @pytest.fixture(scope="module")
 def prepared(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared folder with ``tiny_bundle`` in the miniature's place, to be quick."""
+    """Prepare a folder with ``tiny_bundle`` in the miniature's place, to be quick."""
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copytree(tiny_bundle, folder / "miniature-fp32")
     (folder / "miniature.npz").write_bytes(b"")  # PyTorch's run is not compared here
@@ -33,7 +33,7 @@ def prepared(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def rehearse(prepared: Path, out: Path, what: str, targets: str) -> tuple[int, Any, str]:
-    """Exit code, report and what was printed."""
+    """Run the rehearsal; return the exit code, the report and what was printed."""
     words = ["--rehearse", what, "--prepared", prepared, "--out", out, "--targets", targets]
     more = ["--precisions", "fp32", "--seconds", "0.1", "--total", "600"]
     done = subprocess.run(
@@ -46,7 +46,7 @@ def rehearse(prepared: Path, out: Path, what: str, targets: str) -> tuple[int, A
 
 
 def states(report: Any) -> dict[tuple[str, str], str]:
-    """The state of each check; PyTorch's run is of the miniature, which is not there."""
+    """Return the state of each check; PyTorch's run needs the miniature, which is missing."""
     return {
         (c["target"], c["name"]): c["state"] for c in report["checks"] if "PyTorch" not in c["name"]
     }
@@ -54,7 +54,7 @@ def states(report: Any) -> dict[tuple[str, str], str]:
 
 @pytest.mark.slow
 def test_all_is_right(prepared: Path, tmp_path: Path) -> None:
-    """Every check of every flavour passes, codes are the CPU's, and all is marked a rehearsal."""
+    """Every check of every flavour passes, codes are the CPU's, and the report is marked a rehearsal."""
     code, report, printed = rehearse(prepared, tmp_path, "right", "ort-cuda,tensorrt,tensorrt-rtx")
     found = states(report)
     assert {key for key, state in found.items() if state != "passed"} == {("ort-cuda", "attention")}
@@ -73,7 +73,7 @@ def test_all_is_right(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_attention(prepared: Path, tmp_path: Path) -> None:
-    """Steps that attend to the first position only are found, told from rounding, and end in 1."""
+    """Steps that attend only to the first position are found, not put down to rounding, and exit with 1."""
     code, report, printed = rehearse(prepared, tmp_path, "wrong-attention", "tensorrt-rtx")
     (painting,) = (c for c in report["checks"] if c["name"] == "painting")
     assert painting["state"] == "failed"

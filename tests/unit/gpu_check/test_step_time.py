@@ -1,4 +1,4 @@
-"""Times of steps from the moments at which codes come."""
+"""The times of steps follow from the times at which codes arrive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.gpu_check.step_time import step_times
 
 
 class Clock:
-    """Seconds that codes take."""
+    """A clock that only the codes move."""
 
     now = 0.0
 
@@ -22,7 +22,7 @@ class Clock:
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, every: int, seconds: float) -> tuple[list[float], float]:
-    """Codes that come ``every`` at once, a step of 2 s, a prefill of 10 s and a capture of 50 s."""
+    """Time codes that come ``every`` at once: steps of 2 s, a prefill of 10 s, a capture of 50 s."""
     clock = Clock()
 
     def codes(_janus: Any, count: int | None) -> Iterator[int]:
@@ -39,7 +39,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, every: int, seconds: float) -> tuple[
 
 @pytest.mark.parametrize("every", [1, 4])
 def test_groups(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
-    """A step's time is a group's over its codes; the first ones, which capture, are left out."""
+    """A step's time is a group's time over its codes; the first groups, which capture, are left out."""
     steps, first = timed(monkeypatch, every, 1.0)
     assert set(steps) == {2.0}
     assert len(steps) == 24 // every - 3
@@ -47,6 +47,6 @@ def test_groups(monkeypatch: pytest.MonkeyPatch, every: int) -> None:
 
 
 def test_until_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More pictures are painted; the first steps of each are left out, since each is captured."""
+    """Further pictures are painted until the time is over; each one's captured first steps are left out."""
     steps, _ = timed(monkeypatch, 4, 150.0)
     assert steps == [2.0] * 6

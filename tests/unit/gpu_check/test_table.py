@@ -1,4 +1,4 @@
-"""The row of an engine, and the summary of the terminal."""
+"""An engine's row, and the summary on the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def checks(tmp_path: Path, run: FakeRun) -> list[Check]:
 
 
 def test_a_row(tmp_path: Path) -> None:
-    """Verdict, first difference, margin, step and limit stand in it."""
+    """The row holds the verdict, the first difference, the margin, the step and the limit."""
     found = checks(tmp_path, FakeRun())
     (row,) = rows(found)
     assert (row["verdict"], row["equal"], row["differs at"]) == ("rounding", "0 of 1", "120")
@@ -34,7 +34,7 @@ def test_a_row(tmp_path: Path) -> None:
 
 
 def test_what_failed(tmp_path: Path) -> None:
-    """A crashed check is failed in its column, and the others stay."""
+    """A crashed check shows as failed in its column, and the other columns stay."""
     run = FakeRun({"painting": failed(-11, "x"), "attention": failed(1, "y")})
     (row,) = rows(checks(tmp_path, run))
     assert (row["verdict"], row["attention"], row["step ms"]) == ("failed", "failed", "2.000")
@@ -43,7 +43,7 @@ def test_what_failed(tmp_path: Path) -> None:
 
 
 def test_the_summary(tmp_path: Path) -> None:
-    """At most thirty lines, whatever failed; the warning comes first, and reasons for what is absent."""
+    """It has at most thirty lines, with the warning first and a reason for each absent target."""
     found = checks(tmp_path, FakeRun())
     found += [
         Check("ort-cuda", "miniature-int8", f"check {n}", "failed", "x" * 300) for n in range(40)
@@ -59,7 +59,7 @@ def test_the_summary(tmp_path: Path) -> None:
 
 
 def test_the_report(tmp_path: Path) -> None:
-    """Command, time and warning are in both files; a rehearsal's are called so."""
+    """Both files hold the command, the time and the warning; a rehearsal's file names say what they are."""
     found = tuple(checks(tmp_path, FakeRun()))
     report = Report("2026", MACHINE, {}, DEVICE, found, "python -m x", 3.0, "REHEARSAL: none")
     assert report.stem.startswith("rehearsal-")

@@ -1,4 +1,4 @@
-"""The rule that tells rounding from mistakes, on logits that are made up."""
+"""The rule that separates rounding from mistakes, on made-up logits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def judged(logits: Any, found: Any, painted: Any = None, seen: float = 1.0) -> A
 
 
 def test_equal(logits: Any) -> None:
-    """All codes are the CPU's: nothing differs, whatever a row's constant is."""
+    """If all codes are the CPU's, nothing differs, whatever constant a row has."""
     picture = judged(logits, logits + 7)
     assert picture.verdict == EQUAL
     assert picture.equal_codes == picture.equal_forced == T
@@ -48,7 +48,7 @@ def test_equal(logits: Any) -> None:
 
 
 def test_rounding(logits: Any) -> None:
-    """A code that the engine's own logits prefer: the margin is within what they are off."""
+    """A code that the engine's own logits prefer is rounding: the margin is within their error."""
     at, codes = 7, draw(logits)
     found = logits.copy()
     scores = guided(*logits[at], GUIDANCE_SCALE) / TEMPERATURE + gumbel(0, 0, at, K)
@@ -67,14 +67,14 @@ def test_rounding(logits: Any) -> None:
 
 
 def test_a_loop_that_draws_otherwise(logits: Any) -> None:
-    """Steps agree and the painted code does not: no rounding explains it."""
+    """If steps agree and the painted code does not, rounding cannot explain it."""
     painted = draw(logits).copy()
     painted[5] = (painted[5] + 1) % K
     assert judged(logits, logits + 1e-4, painted).verdict == LOOP
 
 
 def test_steps_that_see_little(logits: Any) -> None:
-    """The first code is right, later logits are not: attention, also where only a quarter is off."""
+    """If the first code is right and later logits are not, attention is wrong, even in one quarter only."""
     found = logits.copy()
     found[30:] = np.random.default_rng(1).normal(0, 3, found[30:].shape)
     assert judged(logits, found).verdict == ATTENTION
@@ -82,13 +82,13 @@ def test_steps_that_see_little(logits: Any) -> None:
 
 
 def test_a_prefill_that_is_wrong(logits: Any) -> None:
-    """The first code's logits are off: not attention's steps alone."""
+    """If the first code's logits are off, the prefill is wrong, not only attention in steps."""
     found = np.random.default_rng(1).normal(0, 3, logits.shape).astype(np.float32)
     assert judged(logits, found).verdict == PREFILL
 
 
 def test_logits_that_are_not_finite(logits: Any) -> None:
-    """That comes before everything else."""
+    """Logits that are not finite come before every other verdict."""
     found = logits.copy()
     found[3, 0, 0] = np.nan
     assert judged(logits, found).verdict == NOT_FINITE

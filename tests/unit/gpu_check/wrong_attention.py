@@ -1,8 +1,8 @@
-"""The language model with the mistake that NVIDIA's parser makes of Attention's `nonpad_kv_seqlen`.
+"""The language model with the mistake that NVIDIA's parser makes with Attention's `nonpad_kv_seqlen`.
 
-It drops that input and aligns the causal mask to the upper left, so that a step attends to the first
-position only; a prefill into an empty cache stays right. Building refuses a dropped input, so here it
-is left out before the graph is parsed.
+The parser drops that input and aligns the causal mask to the upper left. A step then attends only to
+the first position, while a prefill into an empty cache stays right. A build refuses a dropped input,
+so this module removes the input before the graph is parsed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tests.tensorrt_network.network import Network
 from tests.tensorrt_network.parsing import parse, rtx
 from tests.tensorrt_network.reader import read_network
 
-#: Inputs of Attention: six before `nonpad_kv_seqlen`.
+#: The number of Attention's inputs before `nonpad_kv_seqlen`.
 _KEPT = 6
 
 
 def parsed(bundle: Bundle, graph: Graph, profile: Profile, folder: Path) -> Network:
-    """The network of the bundle's own graph, without any lowering; files go to ``folder``."""
+    """Return the network of the bundle's own graph, without any lowering; files go to ``folder``."""
     path = _without_lengths(bundle.graph(graph), folder)
     return read_network(rtx().module, parse("tensorrt-rtx", bundle, graph, path, profile).network)
 
 
 def _without_lengths(path: Path, folder: Path) -> Path:
-    """The graph as the parser understands it, with links to its weights, in ``folder``."""
+    """Write the graph as the parser understands it, with links to its weights, to ``folder``."""
     model, changed = onnx.load(path, load_external_data=False), 0
     for node in model.graph.node:
         if node.op_type == "Attention" and len(node.input) > _KEPT:

@@ -1,4 +1,4 @@
-"""The largest magnitude from the bits: what numpy finds, of every type that logits are stored in."""
+"""The largest magnitude, computed from the bits, is numpy's for every type that stores logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST = {
 
 
 def stored(kind: str, values: Any) -> np.ndarray:
-    """Values as a plan stores them."""
+    """Return values as a plan stores them."""
     form = FORMATS[kind]
     return form.encode(np.array(values, form.host))
 
@@ -35,7 +35,7 @@ def stored(kind: str, values: Any) -> np.ndarray:
     ],
 )  # fmt: skip
 def test_as_numpy_finds_it(kind: str, values: Any) -> None:
-    """Signs, zeros of both signs, subnormals, all negative, all positive."""
+    """It agrees for both signs, both zeros, subnormals, all negative and all positive values."""
     given = stored(kind, values)
     expected = float(np.abs(FORMATS[kind].decode(given)).max())
     found = largest_magnitude(given)
@@ -46,7 +46,7 @@ def test_as_numpy_finds_it(kind: str, values: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_largest_finite(kind: str) -> None:
-    """The largest number of a type is finite, whichever its sign."""
+    """The largest number of a type is finite, whatever its sign."""
     for sign in (1, -1):
         given = stored(kind, [[0.0, sign * LARGEST[kind]]])
         assert require_finite(given, 1) == LARGEST[kind]
@@ -56,7 +56,7 @@ def test_the_largest_finite(kind: str) -> None:
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, math.copysign(math.nan, -1)])
 @pytest.mark.parametrize("beside", [1.0, -3.0, -math.inf])
 def test_what_is_not_finite(kind: str, value: float, beside: float) -> None:
-    """Infinities and NaN of either sign are found in any place, with the step in the error."""
+    """Infinities and NaN of either sign are found in any place, and the error names the step."""
     for place in (0, 1, 4):
         values = np.full((1, 5), beside, np.float32)
         values[0, place] = value
@@ -67,18 +67,18 @@ def test_what_is_not_finite(kind: str, value: float, beside: float) -> None:
 
 
 def test_windows_have_no_step() -> None:
-    """Logits of a window belong to several steps, so the error names none."""
+    """Logits of a window belong to several steps, so the error does not name a step."""
     with pytest.raises(BackendError, match="the image logits are not finite"):
         require_finite(np.array([np.nan], np.float32))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_finite(kind: str) -> None:
-    """An empty array has no value that is not finite."""
+    """An empty array passes: it has no value that is not finite."""
     assert require_finite(stored(kind, np.zeros((0, 4))), 1) == 0
 
 
 def test_other_types_are_refused() -> None:
-    """Bits of another type would be read with another meaning."""
+    """Bits of another type are refused, because they would be misread."""
     with pytest.raises(TypeError, match="float64"):
         largest_magnitude(np.zeros(3))

@@ -104,7 +104,7 @@ def test_everything_has_one_cache() -> None:
 
 
 def test_an_engine_says_its_scratch_and_capacity() -> None:
-    """The builder's word goes before the estimate; a plan's capacity before any other."""
+    """The builder's figure overrides the estimate, and a plan's capacity overrides any other."""
     model = ModelBytes.of(engine({graph: 5_000_000 + i for i, graph in enumerate(Graph)}, (192,)))
     assert model.scratch[Graph.VISION_ENCODER] == 5_000_000
     uses = planned(model)
@@ -120,7 +120,7 @@ def test_an_engine_says_its_scratch_and_capacity() -> None:
 
 @pytest.mark.parametrize(("longest", "tokens"), [(64, 64), (192, 192), (1000, 512)])
 def test_an_engine_that_returns_new_rows(longest: int, tokens: int) -> None:
-    """Those of a prefill's longest piece lie beside the cache; other targets have none."""
+    """New rows of a prefill's longest piece lie beside the cache; other targets have none."""
     decode, capacity = Range(1, 1, 1), Range(1024, 1024, 1024)
     profiles = tuple(
         Profile(Range(1, 2, 4), new, capacity) for new in (Range(1, 8, longest), decode)
@@ -136,8 +136,8 @@ def test_an_engine_that_returns_new_rows(longest: int, tokens: int) -> None:
 
 
 def test_an_engine_of_several_plans() -> None:
-    """Painting has the smallest plan that takes a picture, answering one that takes an image and an
-    answer; beyond all plans, the largest."""
+    """Painting uses the smallest plan that takes a picture. Answering uses one that takes an image and an
+    answer. Beyond all plans, the largest counts."""
     for capacities, painting, answering in (
         ((128, 256), 128, 128), ((96, 512), 512, 96), ((16, 32), 32, 32),
     ):  # fmt: skip
@@ -148,7 +148,7 @@ def test_an_engine_of_several_plans() -> None:
 
 
 def test_an_engine_that_is_split() -> None:
-    """Prefill and decode hold the language model's weights once each."""
+    """Prefill and decode each hold the language model's weights once."""
     whole, split = (planned(ModelBytes.of(engine({}, (128,), split=s))) for s in (False, True))
     for use in USES:
         again = {name: n for name, n in parts(split[use]).items() if name not in parts(whole[use])}
@@ -175,7 +175,7 @@ def test_scratch_grows(graph: Graph) -> None:
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3", "ort-cuda"])
 def test_what_cuda_takes(target: str) -> None:
-    """Its context counts; the page cache of the largest file does not, and is shown beside it."""
+    """CUDA's context counts. The page cache of the largest file does not, and is shown beside it."""
     stated = dict.fromkeys(Graph, 100)
     cuda, cpu = (planned(ModelBytes.of(engine(stated, (), t))) for t in (target, "ort-cpu"))
     for use in USES:

@@ -23,9 +23,9 @@ TOLERANCES = {"float": 2e-6, "float16": 4e-3}
 
 
 def parsed(text: str, dtype: str = "float") -> ir.Model:
-    """The graph ``text`` with ``dtype`` in place of 'float', its inner values' types inferred.
+    """Parse the graph ``text`` with ``dtype`` for 'float', and infer the types of its inner values.
 
-    What it declares and no node makes is a weight with random values.
+    A declared value that no node makes becomes a weight with random values.
     """
     model = onnx.parser.parse_model(HEADER + text.replace("float[", f"{dtype}["))
     fill_weights(model.graph)

@@ -40,7 +40,7 @@ def parse(text: str, path: Path) -> Path:
 
 
 def fill_weights(graph: onnx.GraphProto) -> None:
-    """Make a weight of every value that ``graph`` declares and no node makes."""
+    """Turn every value that ``graph`` declares and no node makes into a weight."""
     rng = np.random.default_rng(0)
     made = {i.name for i in (*graph.input, *graph.initializer)}
     made.update(o for node in graph.node for o in node.output)

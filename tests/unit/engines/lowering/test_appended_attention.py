@@ -1,4 +1,4 @@
-"""Attention on past and new keys side by side is attention on the cache that both make."""
+"""Attention on past and new keys side by side equals attention on the cache that both make."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def close(found: np.ndarray, expected: np.ndarray, dtype: str) -> None:
 
 
 def test_the_nodes() -> None:
-    """One mask for both layers, keys are not repeated, and nothing is left of the cache's update:
-    past keys and values are read by one product each."""
+    """Both layers share one mask, keys are not repeated, and no cache update is left: one product each
+    reads past keys and past values."""
     model = lowered(CACHED, rewrite, "float16")
     found = ops(model)
     assert (found["Where"], found["Expand"], found["Tile"], found["Softmax"]) == (1, 0, 0, 2)
@@ -80,8 +80,8 @@ def test_the_nodes() -> None:
     [([0, 0], 6), ([0, 15, 4], 5), ([0, 19, 7], 1), ([3], 3), ([CAPACITY - 8, 2], 8), ([0], CAPACITY)],
 )  # fmt: skip
 def test_the_values_stay(dtype: str, text: str, lengths: list[int], new: int) -> None:
-    """Prefill, windows behind pasts of different lengths (none at all, too), single steps, full
-    caches; what is returned is what the cache gets."""
+    """Prefill, windows after pasts of different lengths (or none), single steps and full caches keep
+    their values. The returned rows are those that the cache receives."""
     given = feeds(lengths, new, 2 if text is CACHED else 4, dtype)
     before, after = run(parsed(text, dtype), given), run(lowered(text, rewrite, dtype), given)
     for expected, found in zip(before[:2], after[:2], strict=True):
@@ -92,7 +92,7 @@ def test_the_values_stay(dtype: str, text: str, lengths: list[int], new: int) ->
 
 
 def test_what_lies_behind_a_row_does_not_matter() -> None:
-    """Masked positions weigh exactly nothing, be they enormous: a stale draft or a pad."""
+    """Masked positions, a stale draft or padding, have weight zero however large their values are."""
     model, results = lowered(CACHED, rewrite), []
     for rubbish in (0.0, 1e6):
         given = feeds([3, 9, 0], 2)
@@ -105,14 +105,14 @@ def test_what_lies_behind_a_row_does_not_matter() -> None:
 
 
 def test_unwritten_positions_must_be_finite() -> None:
-    """A weight of zero times a NaN is a NaN: this is why the runtime zeroes a new cache."""
+    """A weight of zero times NaN is NaN, which is why the runtime zeroes a new cache."""
     given = feeds([3], 2)
     given["past_value"][0, :, 3:] = np.nan
     assert np.isnan(run(lowered(CACHED, rewrite), given)[0]).all()
 
 
 def test_a_new_token_sees_none_after_it() -> None:
-    """Changing the last new token changes no earlier result, and the last one's."""
+    """Changing the last new token changes its own result and no earlier one."""
     model, given = lowered(CACHED, rewrite), feeds([7, 0], 4)
     first = run(model, given)[0]
     for name in "kv":
@@ -123,7 +123,7 @@ def test_a_new_token_sees_none_after_it() -> None:
 
 
 def test_float16_does_not_overflow() -> None:
-    """Products of 16 times 60 times 70 are above float16's 65,504, unless scaled beforehand."""
+    """Products of 16 times 60 times 70 exceed float16's 65,504 unless they are scaled beforehand."""
     given = feeds([4, 12], 3, dtype="float16")
     given["q"][:], given["k"][:], given["past_key"][:] = 60, -70, 70
     before, after = run(parsed(CACHED, "float16"), given), run(lowered(CACHED, rewrite, "float16"), given)  # fmt: skip
@@ -131,7 +131,7 @@ def test_float16_does_not_overflow() -> None:
 
 
 def test_softmax_precision() -> None:
-    """With it, softmax computes in that type and its weights return to the inputs' type."""
+    """With softmax_precision, softmax computes in that type and its weights return to the inputs' type."""
     text = CACHED.replace("is_causal = 1>", "is_causal = 1, softmax_precision = 1>")
     assert ops(lowered(text, rewrite, "float16"))["Cast"] == 2
     given = feeds([3, 9], 2, dtype="float16")
@@ -158,7 +158,7 @@ def test_others_are_left(old: str, new: str, reason: str) -> None:
 
 
 def test_a_quantised_cache_is_left() -> None:
-    """The integers are the cache's; there is no float cache to read beside the new rows."""
+    """A quantised cache is left alone: it holds integers, so no float cache lies beside the new rows."""
     text = """
     attention (float[B,4,S,16] q, float[B,4,S,16] k, int8[B,4,C,16] past_key, int64[B] past_lengths)
         => (float[B,4,S,16] y, int8[B,4,C,16] present_key_0)

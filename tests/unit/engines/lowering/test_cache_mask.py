@@ -1,4 +1,4 @@
-"""Attention's lengths become a mask that says the same."""
+"""Attention's lengths become a mask with the same meaning."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_one_mask_serves_all() -> None:
     ("lengths", "new"), [([6, 6], 6), ([5, 20, 9], 5), ([1, 20, 7], 1), ([3], 3), ([20, 4], 4)]
 )
 def test_results_stay(dtype: str, lengths: list[int], new: int) -> None:
-    """Prefill, a window after caches of different lengths, single steps, and full caches."""
+    """Results stay for prefill, a window after caches of different lengths, single steps, and full caches."""
     check_equal(CACHED, rewrite, dtype, cached(lengths, new))
 
 
@@ -57,7 +57,7 @@ def test_results_stay(dtype: str, lengths: list[int], new: int) -> None:
     ],
 )
 def test_others_stay(node: str, reason: str) -> None:
-    """What has another meaning is left, with the reason."""
+    """An attention with another meaning is left, with the reason."""
     text = f"""
     attention (float[B,4,S,16] q, float[B,4,C,16] k, float[B,4,C,16] v, int64[B] lengths,
         bool[B,1,S,C] m) => (float[B,4,S,16] y)

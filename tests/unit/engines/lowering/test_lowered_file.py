@@ -1,4 +1,4 @@
-"""A graph's inputs and outputs after its passes are those that were asked for."""
+"""After its passes, a graph has the requested inputs and outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RENAMED = (Port("z", "float", ("B", 4)), Port("m", "int64", ("B",)))
 
 
 def change(what: str) -> Pass:
-    """A pass that does to the graph what ``what`` says."""
+    """Return a pass that changes the graph as ``what`` says."""
 
     def rename(graph: ir.Graph) -> None:
         graph.outputs[0].name = "z"
@@ -58,13 +58,13 @@ def change(what: str) -> Pass:
 
 @pytest.mark.parametrize("what", ["rename", "shape", "dtype", "order", "fewer", "input"])
 def test_ports_stay(what: str) -> None:
-    """Unless something else was asked for, whatever a pass changes of them is an error."""
+    """A pass that changes an input or output raises an error unless the change was requested."""
     with pytest.raises(LoweringError, match="small: its inputs or outputs are wrong after given"):
         lower_graph(parsed(GRAPH), "small", [change(what)])
 
 
 def test_outputs_become_what_was_asked_for() -> None:
-    """``float`` is the graph's own float type."""
+    """Outputs become the requested ones; ``float`` is the graph's own float type."""
     assert lower_graph(parsed(GRAPH), "small", [change("rename")], RENAMED)["given"].changed == 1
 
 
@@ -72,6 +72,6 @@ def test_outputs_become_what_was_asked_for() -> None:
     "what", ["", "rename shape", "rename dtype", "rename order", "rename fewer", "rename input"]
 )
 def test_and_nothing_else(what: str) -> None:
-    """Outputs that did not change are an error then, and so are inputs that did."""
+    """Outputs that should change and do not are an error, and so are changed inputs."""
     with pytest.raises(LoweringError, match="small: its inputs or outputs are wrong after given"):
         lower_graph(parsed(GRAPH), "small", [change(what)], RENAMED)

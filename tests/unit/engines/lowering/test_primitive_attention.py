@@ -33,7 +33,7 @@ def test_the_nodes() -> None:
 @pytest.mark.parametrize("dtype", ["float", "float16"])
 @pytest.mark.parametrize(("text", "kv_heads"), [(ATTENTION, 4), (GROUPED, 2)])
 def test_the_values_stay(dtype: str, text: str, kv_heads: int) -> None:
-    """Keys that heads share among them, which are not repeated."""
+    """Values stay if heads share keys, and the keys are not repeated."""
     check_equal(text, rewrite, dtype, feeds(kv_heads))
     assert not ops(lowered(text, rewrite, dtype)).keys() & {"Expand", "Tile"}
 

@@ -1,4 +1,4 @@
-"""The lowered language model, with its new rows appended to the cache, is the canonical one."""
+"""The lowered language model, with its new rows appended to the cache, equals the canonical one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Pair = tuple[LanguageModel, LanguageModel, LanguageConfig, str]
 
 @dataclass
 class Appended:
-    """The lowered graph as a session of the canonical one: rows are appended in numpy."""
+    """The lowered graph as a session of the canonical one; numpy appends the rows."""
 
     session: OrtSession
     config: LanguageConfig
@@ -49,7 +49,7 @@ class Appended:
             run()
             names = (cache_names(stem, layers) for stem in ("past", "new"))
             for past, name, was in zip(*names, before, strict=True):
-                np.testing.assert_array_equal(inputs[past], was)  # the graph leaves it as it is
+                np.testing.assert_array_equal(inputs[past], was)  # the graph does not change it
                 for row, start in enumerate(inputs["past_lengths"].tolist()):
                     inputs[past][row, :, start : start + new] = made[name][row]
 
@@ -91,8 +91,8 @@ def rubbish(config: LanguageConfig, float_type: str) -> KVCache:
 
 @pytest.mark.parametrize("chunk", [512, 3, 1])
 def test_rows_of_different_lengths(pair: Pair, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prefill whole, in chunks of 3 and one by one, then a step of one token and a window of four:
-    hidden states and all keys and values are the canonical graph's."""
+    """A prefill (whole, in chunks of 3, token by token), a step of one token and a window of four give
+    the canonical graph's hidden states, keys and values."""
     canonical, lowered, config, float_type = pair
     monkeypatch.setattr(language_model, "PREFILL_CHUNK", chunk)
     hidden, caches = [], []
@@ -112,7 +112,7 @@ def test_rows_of_different_lengths(pair: Pair, chunk: int, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("new", [1, 4])
 def test_every_token_of_a_window(pair: Pair, new: int) -> None:
-    """Of ragged rows, all hidden states, and at the very end of the cache."""
+    """All hidden states of ragged rows agree, even at the very end of the cache."""
     canonical, lowered, config, float_type = pair
     found = []
     for model in (canonical, lowered):

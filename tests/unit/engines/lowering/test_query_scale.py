@@ -1,4 +1,4 @@
-"""Attention's scale moves to the queries, and into their projection where that is exact."""
+"""Attention's scale moves to the queries, or into their projection if that is exact."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def operators(model: ir.Model) -> list[str]:
 
 
 def test_a_power_of_two_is_folded() -> None:
-    """Heads of 16 channels have the scale 1/4: weights and bias take it, and no product is left."""
+    """With heads of 16 channels the scale is 1/4: weights and bias take it, and no product is left."""
     model, outcome = scaled(projected(16))
     assert operators(model) == ["MatMul", "Add", "Reshape", "Transpose", "Attention"]
     assert outcome.left == ()
 
 
 def test_another_scale_is_a_product() -> None:
-    """Heads of 32 have 32 ** -0.5: one product, with the queries."""
+    """With heads of 32 channels the scale is 32 ** -0.5: one product, with the queries, is left."""
     model, _ = scaled(projected(32))
     assert operators(model)[-2:] == ["Mul", "Attention"]
 
 
 def test_an_integer_weight_keeps_its_values() -> None:
-    """Only the dequantisation's scale changes."""
+    """Only the scale of the dequantisation changes."""
     before, (model, outcome) = parsed(QUANTISED), scaled(QUANTISED)
     assert outcome.left == ()
     assert "w" in model.graph.initializers
@@ -96,7 +96,7 @@ def test_what_would_be_rounded_is_not_folded() -> None:
 
 
 def test_queries_that_others_read_are_not_folded() -> None:
-    """Folding would change what the other reader sees; Shape reads no values."""
+    """Queries with another reader are not folded: it would read other values. Shape reads no values."""
     given = projected(16).replace("=> (", "=> (float[B,S,32] p, ")
     assert operators(scaled(given)[0])[-2:] == ["Mul", "Attention"]
     sizes = projected(16).replace("=> (", "=> (int64[4] s, ").replace("[a]", "s = Shape (qt)\n[a]")
@@ -106,7 +106,7 @@ def test_queries_that_others_read_are_not_folded() -> None:
 @pytest.mark.parametrize("dtype", ["float", "float16"])
 @pytest.mark.parametrize("text", [projected(16), projected(32), PLAIN], ids=["16", "32", "plain"])
 def test_results_stay(text: str, dtype: str) -> None:
-    """Folded and multiplied scales compute what the attribute does."""
+    """Folded and multiplied scales give the results of the attribute."""
     rng, head = np.random.default_rng(0), 32 if "0, 2, 32" in text else 16
     feeds = {"k": (2, 2, 7, head), "v": (2, 2, 7, head)}
     feeds |= {"q": (2, 2, 5, 16)} if text is PLAIN else {"x": (2, 5, 32)}

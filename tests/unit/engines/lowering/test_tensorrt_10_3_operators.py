@@ -37,8 +37,8 @@ def lowered_bundle(
 def test_every_graph_is_valid_and_has_its_ports(
     tiny_bundle: Path, lowered_bundle: dict[Graph, Path]
 ) -> None:
-    """Names, types and shapes of inputs and outputs are those of the canonical graph, at opset 20;
-    but the language model's caches, of which it returns the new rows."""
+    """At opset 20, inputs and outputs have the canonical graph's names, types and shapes. Only the
+    language model differs: it returns new rows instead of caches."""
     bundle = Bundle.open(tiny_bundle)
     for graph, path in lowered_bundle.items():
         onnx.checker.check_model(str(path), full_check=True)
@@ -53,8 +53,8 @@ def test_every_graph_is_valid_and_has_its_ports(
 def test_the_cache_is_read_once_and_not_written(
     tiny_bundle: Path, lowered_bundle: dict[Graph, Path]
 ) -> None:
-    """Past keys go into one product, turned, and past values into another (a Shape reads no values);
-    the outputs are those that the target's engines have."""
+    """One product reads past keys, transposed, and one reads past values; a Shape reads no values. The
+    outputs are those of the target's engines."""
     graph = onnx.load(str(lowered_bundle[Graph.LANGUAGE_MODEL]), load_external_data=False).graph
     pasts = [i.name for i in graph.input if i.name.startswith(("past_key", "past_value"))]
     assert pasts

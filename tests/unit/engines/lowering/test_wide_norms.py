@@ -21,7 +21,7 @@ norm (float[N,32,6,6] x) => (float[N,32,6,6] y) <float[32] w, float[32] b>
 
 @pytest.mark.parametrize("text", [LAYER, GROUP], ids=["layer", "group"])
 def test_the_norm_is_float32(text: str) -> None:
-    """Its input, scale and bias are cast, its result is cast back, and its attributes stay."""
+    """Input, scale and bias are cast to float32, the result is cast back, and the attributes stay."""
     model = lowered(text, rewrite, "float16")
     (norm,) = (node for node in model.graph if node.op_type.endswith("Normalization"))
     assert {

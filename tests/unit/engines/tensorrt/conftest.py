@@ -1,4 +1,4 @@
-"""The tiny model in every recipe, each made once a session."""
+"""The tiny model in every recipe, made once a session for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from janus_edge.bundle import Bundle
 def recipe_bundles(
     tiny_bundle: Path, half_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Bundle]:
-    """Recipe -> bundle; not to be changed. Needs tensorrt-rtx, for which the bundles are made."""
+    """Map recipes to bundles, which tests must not change. Needs tensorrt-rtx, their target."""
     from tests.tensorrt_network.bundles import recipe_bundle
 
     folder = tmp_path_factory.mktemp("recipes")

@@ -34,9 +34,9 @@ def tensor(name: str, *shape: int, dtype: str = "HALF") -> Any:
 
 
 class Layer:
-    """A layer of a network; every one could be an attention's first."""
+    """A layer of a network; any layer may be the first one of an attention."""
 
-    attention: Any = ()  # the bindings have it
+    attention: Any = ()  # an attribute of the bindings' layers
 
     def __init__(self, kind: Enum, name: str, inputs: list[Any], outputs: list[Any]) -> None:
         self.type, self.name, self._inputs, self._outputs = kind, name, inputs, outputs
@@ -116,9 +116,9 @@ class Options:
 
 
 class Parser:
-    """Makes a layer of each node, in float16; what it reads and makes has the graph's names.
+    """Make a float16 layer of each node; inputs and outputs keep the graph's names.
 
-    ``kinds`` are the types of layers by operator, ELEMENTWISE for the others.
+    ``kinds`` maps operators to layer types; other operators become ELEMENTWISE.
     """
 
     num_errors = 0
@@ -169,9 +169,9 @@ def fake_tensorrt(
 ) -> TensorRT:
     """A module that 'builds' ``plan``, and the options of its builds in ``module.made``.
 
-    A ``recent`` one has attention layers and a cache that is updated in place. A network with an
-    attention fails to build with ``attention_error`` unless it is decomposable; ``tries`` gets whether
-    it was, once a build.
+    If ``recent``, it has attention layers and a cache that is updated in place. With ``attention_error``,
+    a network with attention fails to build unless it is decomposable. Each build appends to ``tries``
+    whether it was.
     """
     made: list[Options] = []
 

@@ -1,4 +1,4 @@
-"""Graphs as NVIDIA's own parser reads them: TensorRT-RTX needs no GPU for it."""
+"""Graphs as NVIDIA's own parser reads them, with TensorRT-RTX, which needs no GPU for that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADER = '<ir_version: 11, opset_import: ["" : 24]>\n'
 
 @dataclass
 class Parsed:
-    """A graph and the network made of it, with what must live as long."""
+    """A graph, the network parsed from it, and the objects that must live as long."""
 
     tensorrt: TensorRT
     model: onnx.ModelProto
@@ -34,13 +34,13 @@ class Parsed:
         return [layer for layer in every if layer.type.name == kind]
 
     def makers(self) -> dict[str, Any]:
-        """The layer that makes each tensor."""
+        """Map each tensor to the layer that makes it."""
         every = [self.network.get_layer(i) for i in range(self.network.num_layers)]
         return {one.get_output(i).name: one for one in every for i in range(one.num_outputs)}
 
 
 def parse_text(text: str) -> Parsed:
-    """The network of a graph written as ONNX text, as the parser leaves it."""
+    """Return the network of a graph written as ONNX text, as the parser leaves it."""
     model = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(HEADER + text))
     return parse_model(model)
 
@@ -59,7 +59,7 @@ def parse_model(model: onnx.ModelProto) -> Parsed:
 def lowered(
     source: Path, graph: Graph, config: JanusConfig, folder: Path, name: str = "tensorrt-rtx"
 ) -> Iterator[Path]:
-    """The file that the target ``name`` parses for the graph in ``source``."""
+    """Return the file that the target ``name`` parses for the graph in ``source``."""
     made = target(name, config)
     assert isinstance(made, TensorRTTarget)
     with made.lowered(source, graph, folder) as (path, _):

@@ -154,7 +154,8 @@ def test_usual_capabilities(head: Path) -> None:
     ],
 )
 def test_a_gpu_that_rtx_does_not_name(head: Path, capability: str, target: str) -> None:
-    """Refused before any work, also where `ComputeCapability.CURRENT` exists: use TensorRT's target."""
+    """Such a GPU is refused before any work, even if `ComputeCapability.CURRENT` exists, and the error
+    names TensorRT's target."""
     tensorrt = fake_tensorrt(capabilities=("SM80", "SM89"))
     message = (
         f"build for compute capability {capability}.*choose from 8.0, 8.9, .*--target {target}"
@@ -164,7 +165,7 @@ def test_a_gpu_that_rtx_does_not_name(head: Path, capability: str, target: str) 
 
 
 def test_this_machines_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a choice, an engine that could not run here is refused; with one it is built."""
+    """Without a choice, an engine that could not run here is refused; with a choice it is built."""
     monkeypatch.setattr(options_module, "first_gpu", lambda: Gpu("NVIDIA H200", "9.0", "13.0"))
     tensorrt = fake_tensorrt(capabilities=("SM80", "SM120"))
     message = "this machine's NVIDIA H200, .* 9.0: use --target tensorrt, or .*8.0, 12.0"
@@ -178,7 +179,7 @@ def test_this_machines_gpu(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_capability_that_is_not_to_be_had(head: Path) -> None:
-    """TensorRT itself has no choice."""
+    """TensorRT itself offers no choice."""
     with pytest.raises(InputError, match="builds for this machine's GPU only"):
         build(head, fake_tensorrt(capabilities=()), capabilities=("8.7",))
 

@@ -1,4 +1,4 @@
-"""What is changed in a parsed network, and which attention a build takes."""
+"""What is changed in a parsed network, and which attention a build uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ g (float[2,4,1,16] x, float[2,4,8,16] k, float[2,4,8,16] v) => (float[2,4,1,16] 
 
 
 class Layer(SimpleNamespace):
-    """A layer whose class can be changed, as the bindings' can."""
+    """A layer whose class can be changed, like those of the bindings."""
 
 
 HEAD = """
@@ -52,7 +52,7 @@ def attention_of(parsed: Parsed) -> Any:
 
 
 def language_model(bundle: Path, tmp_path: Path) -> Parsed:
-    """The network of a bundle's language model, as a build has it."""
+    """Return the network of a bundle's language model as a build receives it."""
     opened, tensorrt = Bundle.open(bundle), load("tensorrt-rtx")
     config = opened.manifest.config
     profile = parse_profile("rows=2,capacity=64", config)
@@ -63,7 +63,7 @@ def language_model(bundle: Path, tmp_path: Path) -> Parsed:
 
 
 def test_products_with_one_are_removed() -> None:
-    """The parser multiplies queries and keys by 1; attention then reads what the graph says."""
+    """The parser multiplies queries and keys by 1; once removed, attention reads what the graph says."""
     parsed = parse_text(SCALED)
     found = attention_of(parsed)
     assert {found.get_input(0).name, found.get_input(1).name}.isdisjoint({"q", "k"})
@@ -73,7 +73,7 @@ def test_products_with_one_are_removed() -> None:
 
 
 def test_the_graphs_own_products_stay() -> None:
-    """A product that the graph has is not taken for the parser's."""
+    """A product of the graph itself is not mistaken for the parser's."""
     parsed = parse_text(SCALED)
     found = attention_of(parsed)
     found.set_input(0, parsed.makers()["q"].get_output(0))
@@ -82,7 +82,7 @@ def test_the_graphs_own_products_stay() -> None:
 
 
 def test_the_language_models_attention(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Keys and values come from the cache's update itself, and all updates read one cast."""
+    """Keys and values come directly from the cache update, and all updates read one cast."""
     parsed = language_model(tiny_bundle, tmp_path)
     makers = parsed.makers()
     for layer in parsed.layers("ATTENTION_INPUT"):
@@ -95,7 +95,7 @@ def test_the_language_models_attention(tiny_bundle: Path, tmp_path: Path) -> Non
 
 
 def test_a_refused_change() -> None:
-    """TensorRT's no is an error that names the layer."""
+    """A change that TensorRT refuses is an error that names the layer."""
     tensorrt = load("tensorrt-rtx")
     kind = tensorrt.module.LayerType
     product, factor = (SimpleNamespace(name=n, shape=(1, 1)) for n in ("p", "f"))
@@ -146,7 +146,7 @@ def test_nothing_where_a_version_has_no_attention() -> None:
 
 
 def test_fused_attention_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A build that lacks a fused kernel is tried again with decomposition, and another failure is not."""
+    """A build that lacks a fused kernel is tried again with decomposition; another failure is not."""
     monkeypatch.setattr(api, "why_no_gpu", lambda: None)
     config, tries = DIMENSIONS["tiny"], list[bool]()
     out, graph = tmp_path / "g.plan", tmp_path / "g.onnx"

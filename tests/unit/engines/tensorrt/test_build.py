@@ -1,4 +1,4 @@
-"""NVIDIA's parser and builder on every graph: TensorRT-RTX needs no GPU for it."""
+"""NVIDIA's parser and builder on every graph; TensorRT-RTX needs no GPU for that."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_graph_that_does_not_parse(bundle: Bundle, rtx: TensorRT, tmp_path: Path
 
 
 def test_workspace(bundle: Bundle, profile: Profile, rtx: TensorRT, tmp_path: Path) -> None:
-    """The builder holds to the limit: it refuses one that no kernel can do with, which names the
-    option, and builds with one of 512 MiB."""
+    """The builder keeps to the limit. It refuses one that is too small for every kernel, with an error
+    that names the option, and builds with 512 MiB."""
     graph, config = Graph.VQ_DECODER, bundle.manifest.config
     for size in (512 << 20, 1):
         out = tmp_path / f"{size}.plan"

@@ -1,4 +1,4 @@
-"""An input that NVIDIA's parser does not read is found, and stops a build."""
+"""An input that NVIDIA's parser drops is found and stops a build."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ attention (float16[2,4,1,16] q, float16[2,4,8,16] k, float16[2,4,8,16] v, int64[
 
 
 def test_lengths_are_dropped() -> None:
-    """Attention's seventh input is not read by the network of TensorRT-RTX 1.7."""
+    """The network of TensorRT-RTX 1.7 does not read attention's seventh input."""
     parsed = parse_text(ATTENTION % "<is_causal = 1> (q, k, v, , , , lengths)")
     assert dropped_inputs(parsed.model, parsed.network) == ("Attention a: input 6 (lengths)",)
 
@@ -38,7 +38,7 @@ def test_a_mask_is_read() -> None:
 
 
 def test_values_in_between_do_not_count() -> None:
-    """A node must read its own input, not something that was computed from the same source."""
+    """A node must read its own input, not a value computed from the same source."""
     parsed = parse_text(
         "g (float[2,4] x, float[2,4] z) => (float[2,4] y) { [a] h = Add (x, z) \n [b] y = Mul (h, z) }"
     )
@@ -50,7 +50,7 @@ def test_values_in_between_do_not_count() -> None:
 
 @pytest.mark.parametrize("graph", Graph)
 def test_canonical_graphs(tiny_bundle: Path, graph: Graph) -> None:
-    """Of a bundle's graphs the language model alone is refused, by node and input; no false alarm."""
+    """Of a bundle's graphs only the language model is refused, by node and input; no false alarm."""
     bundle = Bundle.open(tiny_bundle)
     config = bundle.manifest.config
     profile = parse_profile("rows=2,prefill=16,capacity=32", config)

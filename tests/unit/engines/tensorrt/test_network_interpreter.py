@@ -1,4 +1,4 @@
-"""The interpreter raises for what it has no semantics for, and reads every type of weights."""
+"""The interpreter raises for anything without semantics, and reads every type of weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Build = Callable[[Any, Any], Any]
 
 
 def made(build: Build, shape: tuple[int, ...] = (2, 3, 4, 4)) -> Network:
-    """A network of one float32 input and what ``build`` makes of it."""
+    """Return a network of one float32 input and the layers that ``build`` adds."""
     builder = new_builder(rtx(), Messages().logger(trt))
     network: Any = new_network(rtx(), builder)
     tensor = build(network, network.add_input("x", trt.float32, shape))
@@ -81,7 +81,7 @@ def unnormalised_attention(network: Any, x: Any) -> Any:
     ],
 )
 def test_what_has_no_semantics(build: Build, told: str) -> None:
-    """An unknown layer type and an unknown value of an attribute raise when the network is read."""
+    """An unknown layer type or attribute value raises when the network is read."""
     with pytest.raises(UnknownError, match=told):
         made(build)
 
@@ -111,7 +111,7 @@ def test_what_cannot_be_computed(build: Build) -> None:
 
 @pytest.mark.parametrize("module", ["interpreter", "reader"])
 def test_nothing_else_computes(module: str) -> None:
-    """Neither ONNX Runtime nor onnx's reference evaluator is imported by what computes networks."""
+    """The modules that compute networks import neither ONNX Runtime nor onnx's reference evaluator."""
     code = f"import sys, tests.tensorrt_network.{module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
@@ -122,19 +122,19 @@ def test_nothing_else_computes(module: str) -> None:
 
 
 def test_tables_agree() -> None:
-    """What can be read can be computed."""
+    """Everything that can be read can be computed."""
     assert FUNCTIONS.keys() == CLASSES.keys()
 
 
 def test_attributes_that_a_version_adds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A class with an attribute that the tables lack is not read."""
+    """A class with an attribute that is missing from the tables is not read."""
     monkeypatch.setattr(trt.IUnaryLayer, "approximate", False, raising=False)
     with pytest.raises(UnknownError, match="UNARY has the attributes .*approximate"):
         made(tan)
 
 
 def test_a_cache_that_another_layer_reads() -> None:
-    """It may read before or after the update in place: the network means nothing certain."""
+    """Another layer may read the cache before or after the update in place, so the network is refused."""
 
     def build(network: Any, x: Any) -> Any:
         write = network.add_constant((2,), np.zeros(2, np.int32)).get_output(0)
@@ -148,7 +148,7 @@ def test_a_cache_that_another_layer_reads() -> None:
 
 
 def test_a_cache_is_updated_in_place() -> None:
-    """The array that was given is the output, and other positions stay as they are."""
+    """The given array is the output, and other positions stay as they are."""
 
     def build(network: Any, x: Any) -> Any:
         write = network.add_constant((2,), np.array([3, 1], np.int32)).get_output(0)
@@ -173,13 +173,13 @@ def test_a_cache_is_updated_in_place() -> None:
     ],
 )
 def test_stored_numbers(dtype: str, stored: bytes, numbers: list[float]) -> None:
-    """Little-endian, and the first of two numbers of 4 bits in the low bits."""
+    """Numbers are little-endian; of two 4-bit numbers the first is in the low bits."""
     assert from_bytes(stored, dtype, len(numbers)).tolist() == numbers
 
 
 @pytest.mark.parametrize("float_type", [onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16])
 def test_fp8(tmp_path: Path, float_type: int) -> None:
-    """Inputs quantised to E4M3 and weights of it with a scale per channel, as the parser takes them."""
+    """Inputs quantised to E4M3 and E4M3 weights with a scale per channel compute as the parser takes them."""
     path = fp8_graph(tmp_path, float_type)
     builder = new_builder(rtx(), Messages().logger(trt))
     network: Any = new_network(rtx(), builder)
@@ -194,7 +194,7 @@ def test_fp8(tmp_path: Path, float_type: int) -> None:
 
 
 def fp8_graph(folder: Path, float_type: int) -> Path:
-    """A product of inputs and weights that both are E4M3."""
+    """Return a product of E4M3 inputs and E4M3 weights."""
     helper, fp8 = onnx.helper, onnx.TensorProto.FLOAT8E4M3FN
     floats = helper.tensor_dtype_to_np_dtype(float_type)
     zero = np.zeros((), ml_dtypes.float8_e4m3fn)

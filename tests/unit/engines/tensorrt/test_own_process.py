@@ -1,6 +1,6 @@
-"""Building in another process: what comes back, and how its end is noticed.
+"""Builds in another process: what they return, and how the end of the process is noticed.
 
-The process is real. It imports a TensorRT-RTX that this file writes, made of the fakes.
+The process is real. It imports a TensorRT-RTX that this file writes, which consists of the fakes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.unit.engines.tensorrt.fakes import PLAN
 from tests.unit.engines.tensorrt.test_api import HEAD
 from tests.unit.runtime.fakes import CONFIG
 
-#: A module of TensorRT-RTX; what follows may change it.
+#: A module of TensorRT-RTX; a test may append code that changes it.
 MODULE = """
 import os, signal, sys, time
 from pathlib import Path
@@ -60,7 +60,7 @@ def head(tmp_path: Path) -> Path:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, change: str = "") -> None:
-    """Write a TensorRT-RTX that other processes find, too."""
+    """Write a TensorRT-RTX that other processes also find."""
     modules = folder / "modules"
     modules.mkdir()
     modules.joinpath("tensorrt_rtx.py").write_text(MODULE + change + END, "utf-8")
@@ -79,8 +79,8 @@ def row(state: Any = lambda _text: None) -> Any:
 
 
 def test_what_comes_back(head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plan, figures, warnings and phases are those of a build in this process, which does not even
-    import TensorRT; what the libraries print disturbs nothing."""
+    """Plan, figures, warnings and phases equal those of a build in this process, which does not even
+    import TensorRT. Output that the libraries print does no harm."""
     install(monkeypatch, tmp_path, "around(lambda builder: os.write(1, b'printed\\n'))")
     told: dict[str, list[str]] = {"apart": [], "here": []}
     apart = build_apart(request(head), row(told["apart"].append))
@@ -99,7 +99,7 @@ def as_dict(built: BuiltPlan) -> dict[str, Any]:
 
 
 def test_nothing_is_lost_in_json(head: Path) -> None:
-    """Every field of a request comes back as it was, of its own type."""
+    """Every field of a request comes back with its value and type."""
     asked = request(
         head, capabilities=("8.0", "8.9"), timing_cache=bytes(range(256)), workspace=1 << 29,
         refit=True, dump=head.with_name("dump"),
@@ -123,7 +123,7 @@ def test_nothing_is_lost_in_json(head: Path) -> None:
 def test_a_process_that_ends(
     head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, message: str
 ) -> None:
-    """The graph, how it ended and the fix; half a plan is removed."""
+    """The error names the graph, how the process ended and the fix; half a plan is removed."""
     install(monkeypatch, tmp_path, f"around(lambda builder: {change})")
     with pytest.raises(EngineError, match=rf"image_head.onnx: the process .*{message}"):
         build_apart(request(head), row())
@@ -131,7 +131,7 @@ def test_a_process_that_ends(
 
 
 def test_errors_come_back(head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The class and the whole message of what the build raised."""
+    """An error in the build keeps its class and its whole message."""
     install(monkeypatch, tmp_path)
     taken = tmp_path / "taken"
     taken.write_text("a file")
@@ -144,21 +144,21 @@ def test_errors_come_back(head: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_error_can_come_back() -> None:
-    """Each class is made from its message alone, and is found by its name."""
+    """Each error class can be made from its message alone and found by its name."""
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, errors.JanusEdgeError):
             assert str(getattr(errors, name)("why")) == "why"
 
 
 def test_a_mistake_of_ours(head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that is not one of ours ends the process, and its last line is shown."""
+    """An exception that is not one of ours ends the process, and the error shows its last line."""
     install(monkeypatch, tmp_path, "around(lambda builder: builder.nothing)")
     with pytest.raises(EngineError, match=r"exit code 1 \(AttributeError: .*'nothing'.*\); "):
         build_apart(request(head), row())
 
 
 def test_an_interrupt(head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends the child at once, though its builder heeds no signal; nothing is left."""
+    """Ctrl-C ends the child at once, even if its builder ignores signals, and nothing is left."""
     pid = tmp_path / "pid"
     install(
         monkeypatch, tmp_path,
@@ -179,7 +179,7 @@ def test_an_interrupt(head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_parent_that_dies(head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child ends with it, whatever it is doing."""
+    """If the parent dies, the child ends, whatever it is doing."""
     install(monkeypatch, tmp_path, "around(lambda b: time.sleep(600))")
     asked = tmp_path / "request.json"
     asked.write_text(to_json(request(head)))

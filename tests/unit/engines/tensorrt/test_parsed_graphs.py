@@ -1,7 +1,7 @@
-"""What NVIDIA's parser made of every graph in every recipe computes what the graph says.
+"""The network that NVIDIA's parser makes of each graph, in every recipe, computes what the graph says.
 
-Each tensor of a graph is computed from ONNX Runtime's inputs and compared with ONNX Runtime's output.
-Nothing runs on a GPU: which kernels TensorRT takes, and what those round, is not seen here.
+Each tensor is computed from ONNX Runtime's inputs and compared with ONNX Runtime's output. Nothing runs
+on a GPU: these tests do not show which kernels TensorRT takes or how those round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.tensorrt_network.parsing import lowered, parse, rtx
 from tests.tensorrt_network.reader import read_network
 from tests.tensorrt_network.reference import Reference
 
-#: What `tensorrt-10.3` parses is made of other operators, its types are treated alike.
+#: `tensorrt-10.3` parses graphs of other operators, but treats recipes' types the same way.
 CASES = [
     *(("tensorrt-rtx", recipe) for recipe in RECIPE_NAMES),
     *(("tensorrt-10.3", recipe) for recipe in ("fp32", "int8", "int4-weight")),
@@ -34,7 +34,7 @@ CASES = [
 def test_every_tensor(
     recipe_bundles: Callable[[str], Bundle], tmp_path: Path, target: str, recipe: str, graph: str
 ) -> None:
-    """Of the graph as its target has it parsed: floats within the limits, integers equal, none lost."""
+    """In the graph as its target parses it, floats are within limits, integers equal, and none is lost."""
     bundle = recipe_bundles(recipe)
     with lowered(target, bundle, Graph(graph), tmp_path) as path:
         parsed = parse(target, bundle, Graph(graph), path)

@@ -1,6 +1,6 @@
 """The parsed language model decodes as ONNX Runtime does: prefill, steps and windows on its own cache.
 
-The reference computes the bundle's own graph, so that what a target's passes change is held, too.
+The reference computes the bundle's own graph, so the changes of a target's passes are tested, too.
 Nothing runs on a GPU.
 """
 
@@ -25,17 +25,17 @@ from tests.tensorrt_network.reference import Reference
 CAPACITY = 64
 
 #: New tokens of each row, call by call: a prefill of unequal rows, two steps, a window of four codes,
-#: another step, and a window of which each row keeps what it likes.
+#: another step, and a window of which each row keeps a different number of tokens.
 CALLS = ((6, 3), (1, 1), (1, 1), (4, 4), (1, 1), (4, 2), (1, 1))
 
-#: Of the largest number of a call's hidden states or of all caches; errors are carried from layer to
-#: layer and call to call. float32: sums in two orders; seen 5e-7. 16 bits: each target rounds in other
-#: places than the bundle's graph (queries by their scale, norms before their weight), 2^-11 each time in
-#: float16 and 2^-8 in bfloat16; seen 2.3e-3 and 1.2e-2. int8: what lies beside the middle of two of 255
-#: steps goes to the other one; seen 1.8e-2.
+#: Relative to the largest number of a call's hidden states or of all caches. Errors carry over from layer
+#: to layer and from call to call. float32: sums in two orders; seen 5e-7. 16 bits: each target rounds in
+#: other places than the bundle's graph (queries by their scale, norms before their weight), by 2^-11 each
+#: time in float16 and 2^-8 in bfloat16; seen 2.3e-3 and 1.2e-2. int8: a value near the middle of two of
+#: 255 steps may go to the other one; seen 1.8e-2.
 LIMITS = {"fp32": 2e-6, "fp16": 5e-3, "bf16": 3e-2, "int8": 4e-2, "int4-weight": 5e-3}
 
-#: `tensorrt-10.3` takes no bfloat16.
+#: `tensorrt-10.3` does not take bfloat16.
 CASES = [
     (target, recipe)
     for target in ("tensorrt", "tensorrt-rtx", "tensorrt-10.3")
@@ -46,7 +46,7 @@ CASES = [
 
 @dataclass
 class Call:
-    """What one call gave: hidden states of the rows' new tokens, and the caches up to there."""
+    """The result of one call: hidden states of the rows' new tokens, and the caches up to there."""
 
     hidden: list[Array]
     caches: list[Array]
@@ -56,7 +56,7 @@ class Call:
 def test_decoding(
     recipe_bundles: Callable[[str], Bundle], tmp_path: Path, target: str, recipe: str
 ) -> None:
-    """Hidden states and caches of every call are within the limits, pads and stale positions aside."""
+    """Hidden states and caches of every call are within the limits; pads and stale positions do not count."""
     bundle = recipe_bundles(recipe)
     network = parsed_network(target, bundle, Graph.LANGUAGE_MODEL, tmp_path / "lowered")
     float_type = next(tensor.dtype for tensor in network.inputs if tensor.name == "inputs_embeds")
@@ -76,7 +76,7 @@ def test_decoding(
 
 
 def decoded(bundle: Bundle, run: object, float_type: str) -> Iterator[Call]:
-    """Run the calls, each on the cache that the one before it gave."""
+    """Run the calls, each on the cache of the one before it."""
     language, rng = bundle.manifest.config.language, np.random.default_rng(7)
     shape = (2, language.kv_heads, CAPACITY, language.head_dim)
     caches = {name: np.zeros(shape, np.float32) for name in cache_names("past", language.layers)}
@@ -100,7 +100,7 @@ def decoded(bundle: Bundle, run: object, float_type: str) -> Iterator[Call]:
 
 
 def updated(caches: dict[str, Array], made: dict[str, Array], lengths: Array) -> dict[str, Array]:
-    """The caches after a call: the graph's own, or its new rows written as the runtime writes them."""
+    """Return the caches after a call: the graph's own, or its new rows written as the runtime does."""
     if "new_key.0" not in made:
         return {name: made[name.replace("past", "present")] for name in caches}
     found = {}
@@ -112,12 +112,12 @@ def updated(caches: dict[str, Array], made: dict[str, Array], lengths: Array) ->
 
 
 def distance(a: Array, b: Array) -> float:
-    """The largest difference as a part of the largest number; not a number is infinitely far."""
+    """Return the largest difference relative to the largest number; NaN is infinitely far."""
     far = float(np.abs(a - b).max() / np.abs(b).max())
     return far if np.isfinite(far) else float("inf")
 
 
 def cosine(a: Array, b: Array) -> float:
-    """The smallest of the tokens'."""
+    """Return the smallest cosine of the tokens."""
     both = (a * b).sum(-1)
     return float((both / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).min())

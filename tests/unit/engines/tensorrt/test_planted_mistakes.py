@@ -1,4 +1,4 @@
-"""Mistakes in a parsed network are found, and at the tensor where they were made."""
+"""Mistakes in a parsed network are found at the tensor where they were made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.tensorrt_network.reference import Reference
 
 @dataclass
 class Prepared:
-    """A graph as its target parses it, inputs, and what each tensor should be."""
+    """A graph as its target parses it, its inputs, and what each tensor should be."""
 
     bundle: Bundle
     path: Path
@@ -62,7 +62,7 @@ def prepared(
 
 
 def seen_at(prepared: Preparing, mistake: Mistake) -> list[Difference]:
-    """The tensors that are beyond their limits when ``mistake`` is made."""
+    """Return the tensors that are beyond their limits after ``mistake``."""
     ready = prepared(mistake.recipe, mistake.target, mistake.graph)
     parsed = parse(mistake.target, ready.bundle, Graph(mistake.graph), ready.path)
     kept = mistake.change(rtx().module, parsed.network)
@@ -76,14 +76,14 @@ def seen_at(prepared: Preparing, mistake: Mistake) -> list[Difference]:
     "mistake", MISTAKES, ids=[f"{one.layer_type}: {one.name}" for one in MISTAKES]
 )
 def test_mistake(prepared: Preparing, mistake: Mistake) -> None:
-    """It is seen at the tensor that it spoils, and nowhere else."""
+    """A mistake shows at the tensor that it spoils, and nowhere else."""
     found = seen_at(prepared, mistake)
     assert len(found) == 1, [str(one) for one in found]
     assert fnmatchcase(found[0].name, mistake.seen), str(found[0])
 
 
 def test_every_layer_type(prepared: Preparing, tmp_path: Path) -> None:
-    """Each type that a target's graphs have is among the mistakes, or it is said why not."""
+    """Each layer type in a target's graphs has a planted mistake, or a reason why it has none."""
     used = set()
     for target in ("tensorrt-rtx", "tensorrt-10.3"):
         for graph in Graph:

@@ -16,7 +16,7 @@ from tests.unit.runtime.fakes import CONFIG
 
 MOST = CONFIG.language.max_positions
 
-#: As many image tokens as the real models have.
+#: The number of image tokens of the real models.
 LARGE = replace(
     CONFIG,
     vision=replace(CONFIG.vision, image_size=384, patch_size=16),
@@ -26,8 +26,8 @@ LARGE = replace(
 
 
 def test_capacities() -> None:
-    """Painting has the positions of a prompt and a picture, and a window beyond; chat those of an
-    image and an answer, in a plan of its own, unless it would be the smaller one."""
+    """Painting has the positions of a prompt, a picture and a window. Chat has those of an image and an
+    answer, in its own plan, unless that plan would be the smaller one."""
     assert LARGE.image_tokens == 576
 
     def found(text: str, config: JanusConfig = LARGE) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def test_capacities() -> None:
 
 
 def test_split() -> None:
-    """Prefill apart from decode; every plan takes all rows at a time and no fewer."""
+    """Prefill is apart from decode, and every plan always takes all rows."""
     made = parse_profile("split=1,rows=4,capacity=16,chat=32", CONFIG)
     plans = made.language_plans()
     assert [*plans] == [
@@ -114,7 +114,7 @@ def test_back_from_a_manifest(text: str, config: JanusConfig) -> None:
 
 
 def plans(made: Profile) -> tuple[LanguagePlan, ...]:
-    """As a manifest has them."""
+    """Return plans as a manifest has them."""
     return tuple(
         LanguagePlan(name, f"graphs/{name}.plan", one.plan_entries(), GraphBuild(0, None, {}))
         for name, one in made.language_plans().items()
@@ -122,7 +122,7 @@ def plans(made: Profile) -> tuple[LanguagePlan, ...]:
 
 
 def test_back_with_more_positions() -> None:
-    """A command for a longer cache keeps what else there is; for a shorter one it is the same."""
+    """A command for a longer cache keeps the other options; for a shorter one it does not change."""
     made = parse_profile("rows=2:8,prefill=12,capacity=16,chat=32", CONFIG)
     again = profile_option(plans(made), 128)
     assert again == "rows=2:8,prefill=12:12,capacity=16,chat=128"

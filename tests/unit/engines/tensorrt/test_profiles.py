@@ -90,7 +90,7 @@ def test_window() -> None:
 
 @pytest.mark.parametrize("split", [False, True])
 def test_as_json(split: bool) -> None:
-    """What each plan is for can be given to another process that builds it."""
+    """The purpose of each plan can be passed to another process that builds it."""
     made = replace(PROFILE, chat=32, split=split, window=Range(1, 4, 6))
     for one in (made, *made.language_plans().values()):
         assert from_dict(Profile, json.loads(json.dumps(to_dict(one))), error=ValueError) == one

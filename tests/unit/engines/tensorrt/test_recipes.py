@@ -31,13 +31,13 @@ pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has no wheel for this m
 RECIPES = ["fp16", "bf16", "int8", "fp8", "int8-weight", "int4-weight", "nvfp4-weight"]
 CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 
-#: Of these, the GPUs that compute with a recipe's types.
+#: The GPUs among these that compute with a recipe's types.
 ABLE = {"fp8": ("8.9", "12.0"), "nvfp4-weight": ("12.0",)}
 
 #: Layers of the network that only fp8 and nvfp4 have.
 FP8_LAYERS = ("CONSTANT FP8", "CONSTANT FP4", "QUANTIZE FP8")
 
-#: With 16 bits only the VQ models' one wide head has no fused kernel.
+#: With 16 bits, only the VQ models' one wide head has no fused kernel.
 ATTENTION = {
     Graph.LANGUAGE_MODEL: "fused",
     Graph.VISION_ENCODER: "fused",
@@ -58,7 +58,7 @@ QUANTISED = {
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_graph_builds(half_bundle: Path, tmp_path: Path, recipe: str) -> None:
-    """Of the 'tiny' model, for all compute capabilities at once that the recipe's types can have."""
+    """Every graph of the 'tiny' model builds, for all capabilities at once that have the recipe's types."""
     check(Bundle.open(half_bundle), recipe, tmp_path, Changes())
 
 
@@ -73,7 +73,7 @@ def test_every_graph_builds_at_the_size_of_1b(
 
 @pytest.mark.parametrize(("recipe", "lacking"), [("fp8", "8.6"), ("nvfp4-weight", "8.9")])
 def test_older_gpus(half_bundle: Path, tmp_path: Path, recipe: str, lacking: str) -> None:
-    """The builder refuses what our own check refuses before it: that is no stricter than it must be."""
+    """The builder refuses what our own check refuses first, so the check is not too strict."""
     bundle = Bundle.open(half_bundle)
     wanted = quantised_recipe(recipe, "float16")
     assert capability_refusal(wanted, (lacking,))
@@ -134,16 +134,16 @@ def check(bundle: Bundle, recipe: str, folder: Path, changes: Changes) -> None:
 
 
 def quantised_nodes(path: Path) -> list[str]:
-    """The nodes that multiply by a dequantised weight."""
+    """Return the nodes that multiply by a dequantised weight."""
     nodes = onnx.load(str(path), load_external_data=False).graph.node
     return [n.name for n in nodes if n.op_type in ("MatMul", "Conv", "Gemm")
             and n.input[1].endswith(".dequantized")]  # fmt: skip
 
 
 def layers(recipe: str) -> dict[str, int]:
-    """How many layers of each of FP8_LAYERS a quantised node has in the network.
+    """Count the layers of each of FP8_LAYERS that a quantised node has in the network.
 
-    fp8: its weight, and a quantised input. nvfp4: its weight, and the weight's scales.
+    fp8: its weight and a quantised input. nvfp4: its weight and the weight's scales.
     """
     counts = {"fp8": (1, 0, 1), "nvfp4-weight": (1, 1, 0)}.get(recipe, (0, 0, 0))
     return dict(zip(FP8_LAYERS, counts, strict=True))

@@ -1,4 +1,4 @@
-"""The reference that parsed networks are held to is ONNX Runtime's own float16, within its rounding."""
+"""The reference for parsed networks agrees with ONNX Runtime's own float16, within its rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def images(bundle: Bundle) -> dict[str, Array]:
 
 
 def test_float16(half_bundle: Path) -> None:
-    """Rounding after each operator, or leaving some of it out, changes a few of 2^11 steps."""
+    """Rounding after each operator differs from leaving some of it out by a few of 2^11 steps."""
     bundle = Bundle.open(half_bundle)
     path, feeds = bundle.graph(Graph.VISION_ENCODER), images(bundle)
     found = Reference(path).run(feeds)["image_embeds"]
@@ -33,7 +33,7 @@ def test_float16(half_bundle: Path) -> None:
 
 @pytest.mark.parametrize("float_type", ["float16", "float32"])
 def test_every_output_is_rounded(half_bundle: Path, tiny_bundle: Path, float_type: str) -> None:
-    """Each tensor of a 16-bit graph has numbers of its type alone; float32 is not touched."""
+    """Each tensor of a 16-bit graph has only numbers of its type; float32 is not changed."""
     bundle = Bundle.open(half_bundle if float_type == "float16" else tiny_bundle)
     found = Reference(bundle.graph(Graph.VISION_ENCODER)).run(images(bundle))
     floats = [value for value in found.values() if value.dtype == np.float32]

@@ -1,4 +1,4 @@
-"""A type that the parsed network does not share with its graph is reported."""
+"""A type that differs between the parsed network and its graph is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ g (float[2,4] x) => (float[2,4] y) <float s = {0.5}, int8 z = {0}>
 
 
 def test_without_a_zero_point() -> None:
-    """ONNX then says uint8 and the network int8: both checks say so."""
+    """Without a zero point, ONNX says uint8 and the network int8, and both checks report it."""
     parsed = parse_text(QUANTISED % "")
     assert quantizers_without_zero_point(parsed.model) == (
         "q has no zero point: uint8 in ONNX, int8 in TensorRT",
@@ -40,7 +40,7 @@ def test_with_a_zero_point() -> None:
     ],
 )
 def test_inputs_weights_and_values(name: str, kind: int, expected: str) -> None:
-    """Each kind of tensor is looked at: the graph's side is changed after parsing."""
+    """Each kind of tensor is checked; the test changes the graph's side after parsing."""
     parsed = parse_text(
         "g (float[2,2] x) => (float[2,2] y) <float[2,2] w = {1, 2, 3, 4}>"
         "{ h = Add (x, w) \n y = Mul (h, x) }"

@@ -1,6 +1,6 @@
-"""Attributes whose effect is within the limits are held to the ONNX graph directly.
+"""Attributes whose effect is within the limits are compared with the ONNX graph directly.
 
-An epsilon of 1e-6 beside a variance near 1 changes nothing that float32 shows.
+Beside a variance near 1, an epsilon of 1e-6 changes nothing that float32 shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NORMS = ("LayerNormalization", "GroupNormalization", "InstanceNormalization")
 @pytest.mark.parametrize("target", ["tensorrt-rtx", "tensorrt-10.3"])
 @pytest.mark.parametrize("graph", ["vision_encoder", "vq_encoder", "vq_decoder"])
 def test_epsilons_of_norms(tiny_bundle: Path, tmp_path: Path, target: str, graph: str) -> None:
-    """Each normalisation has its node's epsilon, and one that has another is found."""
+    """Each normalisation has its node's epsilon, and a different epsilon is found."""
     bundle = Bundle.open(tiny_bundle)
     with lowered(target, bundle, Graph(graph), tmp_path) as path:
         nodes = onnx.load(str(path), load_external_data=False).graph.node
@@ -40,7 +40,7 @@ def test_epsilons_of_norms(tiny_bundle: Path, tmp_path: Path, target: str, graph
 
 
 def norms(network: Network) -> dict[str, np.float32]:
-    """Epsilon by the name of the layer, which is its node's."""
+    """Map each layer's name, which is its node's, to its epsilon."""
     return {
         layer.name: np.float32(layer.attributes["epsilon"])
         for layer in network.layers
@@ -53,8 +53,8 @@ def epsilon(node: onnx.NodeProto) -> np.float32:
 
 
 def test_epsilons_of_rms_norms(tiny_bundle: Path, tmp_path: Path) -> None:
-    """The parser makes each of several layers: the constant that is added to the mean is the epsilon,
-    and another one is found."""
+    """The parser makes several layers of each RMS norm. The constant added to the mean is the epsilon, and
+    a different one is found."""
     bundle = Bundle.open(tiny_bundle)
     with lowered("tensorrt-rtx", bundle, Graph.LANGUAGE_MODEL, tmp_path) as path:
         nodes = onnx.load(str(path), load_external_data=False).graph.node
@@ -71,7 +71,7 @@ def test_epsilons_of_rms_norms(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def added_constant(network: Network, node: str) -> np.float32:
-    """The constant behind casts and shuffles that is the second operand of ``node``'s sum."""
+    """Return the constant, before casts and shuffles, that is the second operand of ``node``'s sum."""
     makers = {tensor.name: layer for layer in network.layers for tensor in layer.outputs}
     sums = [
         layer

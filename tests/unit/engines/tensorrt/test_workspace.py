@@ -1,4 +1,4 @@
-"""Limits of scratch memory: words of the command line, and what a manifest has."""
+"""Limits of scratch memory: how the command line writes them and what a manifest stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from janus_edge.errors import InputError
      ("2048M", "2G", 2 << 30), ("1025M", "1025M", 1025 << 20)],
 )  # fmt: skip
 def test_sizes(words: str, recorded: str, size: int) -> None:
-    """Equal sizes are recorded in equal words, which are read as that size again."""
+    """Equal sizes are recorded as the same text, which is read as that size again."""
     assert parse_workspace(words) == size
     assert in_words(size) == recorded
     assert parse_workspace(recorded) == size
@@ -23,13 +23,13 @@ def test_sizes(words: str, recorded: str, size: int) -> None:
 
 @pytest.mark.parametrize("words", ["", "0", "0G", "-1", "1.5G", "2T", "half", "١", "9" * 12 + "G"])
 def test_what_is_not_a_size(words: str) -> None:
-    """Refused with the form; so is a limit of nothing, and one that no 64-bit number holds."""
+    """An invalid size is refused with the valid form; so are zero and a size beyond 64 bits."""
     with pytest.raises(InputError, match="--workspace takes .* found"):
         parse_workspace(words)
 
 
 def test_defaults() -> None:
-    """Only a GPU that shares the machine's memory has a limit of ours."""
+    """Only a GPU that shares the machine's memory gets a default limit from us."""
     orin = Gpu("Orin", "8.7", "12.6", integrated=True)
     assert default_workspace(orin) == 512 << 20
     assert default_workspace(Gpu("L4", "8.9", "13.0")) is None

@@ -1,10 +1,10 @@
 """A CUDA driver without a GPU: the functions of `libcuda.so.1` on this machine's memory.
 
-It does nothing before it must: what is queued runs when somebody waits, in order, so a result that
+It does nothing before it must: queued work runs, in order, when the host waits, so a result that
 is read too early is not there yet. Memory is full of 0xFF (not a number) until it is written. What
 a driver would only punish by chance is an error at once: memory that was freed, copies beyond an
-allocation, calls without a current context, calls that a capture forbids. A kernel is the PTX text
-that was loaded, interpreted (`ptx.py`).
+allocation, calls without a current context, calls that a capture forbids. A kernel is the loaded
+PTX text, which `ptx.py` interprets.
 """
 
 # ruff: noqa: N802 - the functions' own names
@@ -50,7 +50,7 @@ class Stream:
 
 
 class Kernel:
-    """A function of a module; its code is loaded by its first launch, which no capture may be."""
+    """A function of a module; its first launch loads its code, so that launch must not be captured."""
 
     def __init__(self, module: int, entry: ptx.Entry) -> None:
         self.module, self.entry, self.loaded = module, entry, False
@@ -124,9 +124,9 @@ class FakeDriver:
         self.executables: dict[int, list[Operation]] = {}
         self.modules: dict[int, ptx.Module] = {}
         self.kernels: dict[int, Kernel] = {}
-        #: what lives in the context and is not the driver's own: TensorRT's objects, by kind
+        #: objects that live in the context and are not the driver's own: TensorRT's, by kind
         self.guests: Counter[str] = Counter()
-        #: those that were alive when the context was released
+        #: guests that were still alive when the context was released
         self.orphans: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Function:
@@ -165,7 +165,7 @@ class FakeDriver:
         return address
 
     def admit(self, guest: object, kind: str) -> None:
-        """Count an object among ``guests`` as long as it lives."""
+        """Count an object among ``guests`` while it lives."""
         self.guests[kind] += 1
         weakref.finalize(guest, self.guests.subtract, [kind])
 
@@ -173,22 +173,22 @@ class FakeDriver:
         """Whether all of it lies within one piece of the GPU's memory."""
         return any(a <= address and address + nbytes <= a + n for a, (_, n) in self.memory.items())
 
-    # What the interpreter of kernels needs of it
+    # What the interpreter of kernels needs
 
     def load(self, addresses: Any, dtype: Any) -> Any:
-        """A value per address."""
+        """Load one value per address."""
         found = np.zeros(len(addresses), dtype)
         for lanes, block, places in self._places(addresses, np.dtype(dtype)):
             found[lanes] = block[places]
         return found
 
     def store(self, addresses: Any, values: Any) -> None:
-        """Write a value per address."""
+        """Store one value per address."""
         for lanes, block, places in self._places(addresses, values.dtype):
             block[places] = values[lanes]
 
     def _places(self, addresses: Any, dtype: Any) -> Any:
-        """Which of the addresses lie in each piece of memory, the piece, and where in it."""
+        """Return which of the addresses lie in each piece of memory, the piece, and the offsets in it."""
         width, outside = dtype.itemsize, np.ones(len(addresses), bool)
         if (addresses % width).any():
             raise LostError(MISALIGNED)
@@ -493,7 +493,7 @@ class FakeDriver:
         kernel.loaded = True
         parameters = kernel.entry.parameters
         assert len(arguments) == len(parameters)
-        given = {}  # copied now: the caller's memory may end
+        given = {}  # copied now: the caller may free its memory
         for (name, kind), pointer in zip(parameters.items(), arguments, strict=True):
             dtype = ptx.TYPES[kind]
             given[name] = int(np.frombuffer(ctypes.string_at(pointer, dtype.itemsize), dtype)[0])

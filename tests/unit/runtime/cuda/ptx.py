@@ -1,10 +1,10 @@
-"""An interpreter of PTX: what the fake driver runs in place of a GPU.
+"""An interpreter of PTX, which the fake driver runs in place of a GPU.
 
-It knows the instructions that our kernels use, and raises :class:`PtxError` for any other. All threads of
-a launch are lanes of numpy arrays: the lanes with the lowest program counter take a step together, so
-that branches may diverge. What a GPU would do wrong in silence is an error: a register that is read
-before it was written, division by zero, two threads that store to one place, a load after a store (their
-order between threads is not defined).
+It supports the instructions that our kernels use, and raises :class:`PtxError` for any other. All threads
+of a launch are lanes of numpy arrays. The lanes with the lowest program counter step together, so
+branches may diverge. What a GPU would do wrong silently is an error: a register that is read before it
+is written, division by zero, two threads that store to one address, or a load after a store (their order
+between threads is undefined).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 
 
 class PtxError(Exception):
-    """A text that this interpreter does not know, or that no GPU would run reliably."""
+    """A text that this interpreter does not support, or that no GPU would run reliably."""
 
 
 class Memory(Protocol):
-    """The device's memory: one value per address; raises for what a GPU may not touch."""
+    """The device's memory: one value per address; raises for addresses that a GPU may not touch."""
 
     def load(self, addresses: Array, dtype: np.dtype[Any]) -> Array: ...
     def store(self, addresses: Array, values: Array) -> None: ...
@@ -51,7 +51,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A kernel: types of its parameters and registers by name, instructions, labels."""
+    """A kernel: parameter and register types by name, instructions, labels."""
 
     parameters: dict[str, str]
     registers: dict[str, str]
@@ -68,7 +68,7 @@ class Module:
 
 
 def parse(text: str) -> Module:
-    """Read a module; raises PtxError for what is unknown."""
+    """Read a module; raises PtxError for anything unknown."""
     text = re.sub(r"//[^\n]*", "", text)
     head = re.match(
         r"\s*\.version\s+(\d+)\.\d+\s+\.target\s+sm_(\d+)\s+\.address_size\s+64\s", text
@@ -114,7 +114,7 @@ def _entry(parameters: str, body: str) -> Entry:
 
 
 class Launch:
-    """One run of an entry; ``grid`` and ``block`` are (x, y, z), ``arguments`` by parameter."""
+    """One run of an entry; ``grid`` and ``block`` are (x, y, z), ``arguments`` are by parameter."""
 
     def __init__(
         self, entry: Entry, grid: tuple[int, ...], block: tuple[int, ...],

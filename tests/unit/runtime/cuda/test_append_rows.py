@@ -1,4 +1,4 @@
-"""The kernel that appends rows to the cache: its very text, run for every thread."""
+"""The kernel that appends rows to the cache: its actual text, run for every thread."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(device: Device, buffer: DeviceBuffer, like: np.ndarray) -> np.ndarray:
 
 
 class Case:
-    """Arrays of a launch, on the device too."""
+    """Arrays of a launch, also on the device."""
 
     def __init__(
         self, device: Device, dtype: Any, size: int, lengths: list[int], new: int, tensors: int = 4
@@ -48,7 +48,7 @@ class Case:
         bits = np.dtype(dtype).itemsize * 8
         self.device, self.lengths, self.new = device, np.array(lengths), new
 
-        def draw(length: int) -> np.ndarray:  # any bits, those of a NaN too
+        def draw(length: int) -> np.ndarray:  # any bits, including those of a NaN
             shape = (rows, HEADS, length, size)
             return rng.integers(0, 1 << bits, shape, dtype)
 
@@ -84,8 +84,8 @@ class Case:
 def test_rows_are_appended(
     driver: FakeDriver, dtype: Any, size: int, lengths: list[int], new: int
 ) -> None:
-    """Bit for bit, at each row's own length, in all tensors by one launch, and nothing else changes:
-    16 and 32 bits, heads of any size, single tokens, windows, a full cache."""
+    """One launch appends the rows of all tensors bit for bit, at each row's own length, and changes nothing
+    else. Cases: 16 and 32 bits, heads of any size, single tokens, windows, a full cache."""
     with Device(driver) as device:
         case = Case(device, dtype, size, lengths, new)
         case.append()
@@ -95,7 +95,7 @@ def test_rows_are_appended(
 
 
 def test_many_blocks(driver: FakeDriver) -> None:
-    """More units than one block has threads, and no multiple of them; several layers."""
+    """Several layers are appended with more units than a block has threads, and not a multiple of them."""
     with Device(driver) as device:
         case = Case(device, np.uint16, 77, [4, 0], 5, tensors=6)
         case.append()
@@ -105,7 +105,7 @@ def test_many_blocks(driver: FakeDriver) -> None:
 
 @pytest.mark.parametrize("lengths", [[9, 3], [11, 0], [-2, 5], [2**40, 1], [-(2**40), 1]])
 def test_positions_outside_are_left_out(driver: FakeDriver, lengths: list[int]) -> None:
-    """A row beyond the end, or before the start, harms no other memory; the rest is written."""
+    """A row before the start or beyond the end touches no other memory; the rest is written."""
     with Device(driver) as device:
         case = Case(device, np.uint32, 4, lengths, 4)
         case.append()
@@ -115,7 +115,7 @@ def test_positions_outside_are_left_out(driver: FakeDriver, lengths: list[int]) 
 
 
 def test_lengths_are_read_when_it_runs(driver: FakeDriver) -> None:
-    """A captured launch appends where the lengths are at each replay."""
+    """A captured launch reads the current lengths at each replay."""
     with Device(driver) as device:
         case = Case(device, np.uint16, 6, [1, 5], 1)
         case.append()
@@ -136,7 +136,7 @@ def test_lengths_are_read_when_it_runs(driver: FakeDriver) -> None:
 
 
 def test_memory_is_kept(driver: FakeDriver) -> None:
-    """A launch keeps what it reads and writes; afterwards everything is freed."""
+    """A launch keeps alive what it reads and writes; afterwards everything is freed."""
     device = Device(driver)
     case = Case(device, np.uint16, 4, [0], 1)
     append, held = case.append, len(driver.memory)
@@ -168,7 +168,7 @@ def test_rows_of_odd_bytes(driver: FakeDriver, row_bytes: int) -> None:
     ],
 )
 def test_what_may_fail(driver: FakeDriver, function: str, code: int, message: str) -> None:
-    """A BackendError that says what was being done, and nothing is left behind."""
+    """A failed call is a BackendError that says what was being done, and nothing is left behind."""
     device = Device(driver)
     driver.fail(function, code)
     with pytest.raises(BackendError, match=message):
@@ -178,14 +178,14 @@ def test_what_may_fail(driver: FakeDriver, function: str, code: int, message: st
 
 
 def test_a_gpu_that_is_too_old() -> None:
-    """The text is for Turing and later."""
+    """The text needs Turing or later."""
     driver = FakeDriver(capability=(7, 0))
     with Device(driver) as device, pytest.raises(BackendError, match="CUDA error 209"):
         RowAppender(device, 4)
 
 
 def test_an_unknown_instruction(driver: FakeDriver) -> None:
-    """What the interpreter does not know is an error, not skipped."""
+    """An instruction that the interpreter does not support is an error; it is not skipped."""
     text = ptx(4).replace("mad.lo.u32 ", "sad.u32 ")
     with Device(driver) as device:
         kernel = Kernel(device, text, "append_rows")
@@ -199,7 +199,7 @@ def test_an_unknown_instruction(driver: FakeDriver) -> None:
 @pytest.mark.parametrize("unit", [4, 2])
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_87", "sm_89", "sm_120"])
 def test_it_assembles(tmp_path: Path, unit: int, architecture: str) -> None:
-    """NVIDIA's assembler takes the text for Turing, Orin, Ada and Blackwell."""
+    """NVIDIA's assembler accepts the text for Turing, Orin, Ada and Blackwell."""
     if shutil.which("ptxas") is None:
         pytest.skip("ptxas is not on PATH (the package nvidia-cuda-nvcc-cu12 has it)")
     (tmp_path / "k.ptx").write_text(ptx(unit))

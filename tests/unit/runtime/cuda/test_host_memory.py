@@ -1,4 +1,4 @@
-"""MemAvailable, and where it counts: on GPUs that share the host's memory."""
+"""MemAvailable counts on GPUs that share the host's memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.runtime.cuda.fake_driver import FakeDriver
 
 
 def test_mem_available(tmp_path: Path) -> None:
-    """The line is read, in kB; MemFree, which leaves the page cache out, is another."""
+    """MemAvailable is read, in kB; MemFree, which leaves the page cache out, is not."""
     meminfo = tmp_path / "meminfo"
     meminfo.write_text(
         "MemTotal:  7802880 kB\nMemFree:  100 kB\nMemAvailable:    4000000 kB\nCached: 1 kB\n"
@@ -23,7 +23,7 @@ def test_mem_available(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["MemFree: 1 kB\n", "MemAvailable: lots\n", "", None])
 def test_systems_that_do_not_say(tmp_path: Path, text: str | None) -> None:
-    """Nothing is guessed."""
+    """A missing or unreadable value is not guessed."""
     meminfo = tmp_path / "meminfo"
     if text is not None:
         meminfo.write_text(text)
@@ -40,8 +40,8 @@ def test_systems_that_do_not_say(tmp_path: Path, text: str | None) -> None:
 def test_free_memory(
     monkeypatch: pytest.MonkeyPatch, integrated: bool, available: int | None, free: int
 ) -> None:
-    """An integrated GPU has what Linux can give, and no more than there is; another, and a system
-    that does not say, what the driver says. Errors have the same number."""
+    """An integrated GPU has the memory that Linux can give, but no more than exists. Other GPUs, and systems
+    without MemAvailable, have what the driver reports. Errors give the same number."""
     monkeypatch.setattr("janus_edge.runtime.cuda.device.available_memory", lambda: available)
     with Device(FakeDriver(integrated=integrated)) as device:
         assert device.integrated == integrated
@@ -51,7 +51,7 @@ def test_free_memory(
 
 
 def test_the_peak_of_an_integrated_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page cache, which Linux gives up, does not count as taken."""
+    """The page cache, which Linux gives up on demand, does not count as taken."""
     said = [800 << 20]
     monkeypatch.setattr("janus_edge.runtime.cuda.device.available_memory", lambda: said[0])
     with Device(FakeDriver(integrated=True)) as device:

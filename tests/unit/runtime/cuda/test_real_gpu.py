@@ -52,7 +52,7 @@ def test_copies_and_captures() -> None:
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 @pytest.mark.parametrize("size", [3, 128])
 def test_the_kernel_that_appends_rows(dtype: type[np.unsignedinteger], size: int) -> None:
-    """The driver compiles it, and it does what its interpreted text does, captured too: rows beyond
+    """The driver compiles it, and it does what its interpreted text does, also when captured. Rows beyond
     the end are left out."""
     with Device() as device:
         case = Case(device, dtype, size, [2, 9, 0, -1], 4, tensors=6)

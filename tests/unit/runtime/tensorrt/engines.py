@@ -33,10 +33,10 @@ PROFILE = profiles.Profile(Range(1, 2, 8), Range(1, 16, 64), 128, Range(1, 1, 4)
 
 @dataclass
 class FakeTarget:
-    """Writes plans for the fake TensorRT.
+    """Write plans for the fake TensorRT.
 
-    With ``real`` they compute what NVIDIA's parser makes of the bundle's graphs, which needs
-    tensorrt-rtx; else they compute the functions of :class:`Machine`.
+    With ``real``, plans compute what NVIDIA's parser makes of the bundle's graphs, which needs
+    tensorrt-rtx. Otherwise they compute the functions of :class:`Machine`.
     """
 
     config: JanusConfig
@@ -45,7 +45,7 @@ class FakeTarget:
     profile: profiles.Profile = PROFILE
     versions: dict[str, str] = field(default_factory=lambda: {"tensorrt": "10.16.1"})
     real: bool = False
-    #: bytes of weights of each of the language model's plans; the file is as large
+    #: bytes of weights in each of the language model's plans, and in its file
     weights: int = 1000
     padded: bool = True
     scratch: dict[str, int | list[int]] = field(default_factory=dict)
@@ -154,7 +154,7 @@ def counting_functions() -> dict[str, Callable[..., None]]:
     whole = found[Graph.LANGUAGE_MODEL.value]
 
     def language_model(inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray]) -> None:
-        """Where the new rows alone are asked for, the cache stays as it is."""
+        """If only the new rows are asked for, the cache stays as it is."""
         rows = {name: array for name, array in outputs.items() if name.startswith("new_")}
         if not rows:
             whole(inputs, outputs)

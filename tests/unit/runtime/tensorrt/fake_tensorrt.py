@@ -1,9 +1,9 @@
 """A TensorRT module without a GPU, on the memory of a :class:`FakeDriver`.
 
 Its classes have the members that the recorded table gives those of the version, and no others: a
-call of anything else fails as it would there. A plan is JSON that tells the tensors, the profiles
-and what computes: a network that NVIDIA's parser made (`parsed_plans`), or a function of numpy. Runs are
-queued on the fake's stream and captured by it. What TensorRT would do wrong in silence is an error.
+call of anything else fails as it would there. A plan is JSON that holds the tensors, the profiles
+and what computes them: a network of NVIDIA's parser (`parsed_plans`), or a numpy function. Runs are
+queued on the fake's stream and captured by it. What TensorRT would do wrong silently is an error.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Behaviour:
     #: what runs asked for, one entry each: graph, profile, shapes of the inputs
     runs: list[tuple[str, int, dict[str, tuple[int, ...]]]] = field(default_factory=list)
     contexts: int = 0
-    #: the plans that were opened, in order
+    #: the opened plans, in order
     opened: list[str] = field(default_factory=list)
     #: what was compiled, one entry each: graph, profile, shapes
     compiled: list[str] = field(default_factory=list)
@@ -169,7 +169,7 @@ def fake_module(
             return self._scratches()[profile_index]
 
         def _scratches(self) -> list[int]:
-            """Scratch memory by profile; a plan may state one size for all of them."""
+            """Return the scratch memory by profile; a plan may state one size for all of them."""
             told, profiles = self._plan["scratch"], self._plan["profiles"]
             return told if isinstance(told, list) else [told] * len(profiles)
 

@@ -1,6 +1,6 @@
-"""What plans of a real bundle compute: the network that NVIDIA's parser made, by the interpreter.
+"""Plans of a real bundle compute the network that NVIDIA's parser made, through the interpreter.
 
-A plan of the fake TensorRT is text and names its network by a key; the networks stay in this process.
+A plan of the fake TensorRT is text that names its network by a key; the networks stay in this process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NUMBERS = itertools.count()
 
 
 def add_plan(target: str, bundle: Bundle, graph: Graph, profile: Profile, folder: Path) -> str:
-    """Rewrite and parse ``graph`` as ``target`` does; the key of what it computes."""
+    """Rewrite and parse ``graph`` as ``target`` does; return the key of its network."""
     network = parsed_network(target, bundle, graph, folder, profile)
     key = f"{graph.value} {next(_NUMBERS)}"
     _INTERPRETERS[key] = Interpreter(network)
@@ -30,7 +30,7 @@ def add_plan(target: str, bundle: Bundle, graph: Graph, profile: Profile, folder
 
 
 def run_plan(key: str, given: dict[str, Array], made: dict[str, Array]) -> None:
-    """Compute the outputs ``made`` in place; the arrays of a cache are past and present at once."""
+    """Compute the outputs ``made`` in place; the arrays of a cache are both past and present."""
     feeds = {
         name: array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
         for name, array in given.items()

@@ -1,4 +1,4 @@
-"""Engines that return the new keys and values: the runtime's kernel appends them to the cache."""
+"""If an engine returns the new keys and values, the runtime's kernel appends them to the cache."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rows(*lengths: int) -> list[np.ndarray]:
 
 
 def on_device(cache: KVCache, capacity: int) -> list[np.ndarray]:
-    """What the GPU holds of a cache, all ``capacity`` positions."""
+    """Return all ``capacity`` positions of a cache from the GPU."""
     found = []
     for buffer in cache.buffers:
         whole = np.zeros((*buffer.shape[:2], capacity, buffer.shape[3]), buffer.dtype)
@@ -62,7 +62,7 @@ def on_device(cache: KVCache, capacity: int) -> list[np.ndarray]:
 def test_codes_are_those_of_the_plain_loop(
     tmp_path: Path, machine: Machine, asked: Any, cuda_graph: bool, precision: str
 ) -> None:
-    """Captured and not, in units of 4 bytes and of halves: exactly the same codes."""
+    """Codes are exactly the same, captured or not, in units of 4 bytes and of halves."""
     dtype = np.float32 if precision == "fp32" else np.float16
     made = request(*asked)
     expected = drawn(made, FakeBackend(dtype))
@@ -76,9 +76,8 @@ def test_codes_are_those_of_the_plain_loop(
 
 
 def test_one_launch_a_step(backend: TensorRTBackend, machine: Machine) -> None:
-    """All layers' keys and values are appended by one kernel, which is captured with the step: it
-    is queued in the prefill, in the step that is not captured and in the capture. No copy and no
-    memory is added to a step."""
+    """One kernel appends all layers' keys and values and is captured with the step. It is queued in the
+    prefill, in the uncaptured step and in the capture. It adds no copy and no memory to a step."""
     drawn(request([7], [0]), backend)
     calls = machine.driver.calls
     assert calls["cuLaunchKernel"] == 3
@@ -95,8 +94,8 @@ def test_one_launch_a_step(backend: TensorRTBackend, machine: Machine) -> None:
 
 @pytest.mark.parametrize("new", [1, 3])
 def test_the_cache_on_the_gpu(backend: TensorRTBackend, new: int) -> None:
-    """A call changes the new positions of each row to what the graph table's cache would hold
-    there, and no others: what was never written stays zero."""
+    """A call changes only the new positions of each row, to what the graph table's cache would hold.
+    Positions that were never written stay zero."""
     lengths, capacity = (5, 2, 9), 128
     cache, theirs = KVCache(LM, 3, 64, np.float32), KVCache(LM, 3, capacity, np.float32)
     ours = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
@@ -109,8 +108,8 @@ def test_the_cache_on_the_gpu(backend: TensorRTBackend, new: int) -> None:
 
 
 def test_pieces_share_their_memory(tmp_path: Path, machine: Machine) -> None:
-    """A prefill of many pieces holds the new rows of one piece, and one for the rest; afterwards
-    they are freed."""
+    """A prefill of many pieces holds the new rows of one full piece and of the rest, and frees them
+    afterwards."""
     profile = replace(PROFILE, prefill=Range(1, 4, 8))
     backend = TensorRTBackend(counting_engine(tmp_path, name="tensorrt-10.3", profile=profile))
     cache, device = KVCache(LM, 2, 128, np.float32), backend.environment().device
@@ -137,8 +136,8 @@ def test_pieces_share_their_memory(tmp_path: Path, machine: Machine) -> None:
 
 @pytest.mark.parametrize("width", [2, 8])
 def test_windows(backend: TensorRTBackend, width: int) -> None:
-    """Parallel decoding draws the same codes: refuted drafts are overwritten in each row's cache,
-    and the rows that are left move to a cache of their own."""
+    """Parallel decoding draws the same codes. Rejected drafts are overwritten in each row's cache, and the
+    remaining rows move to a cache of their own."""
     made = request([7, 20, 3], [0, 1, 2], 3.0, 0.7)
     decoder = ParallelDecoder(CONFIG, backend, made, width)
     while not decoder.finished:
@@ -147,7 +146,7 @@ def test_windows(backend: TensorRTBackend, width: int) -> None:
 
 
 def test_others_between_steps(backend: TensorRTBackend) -> None:
-    """Two pictures in turns share the memory of their new rows, and each appends its own."""
+    """Two pictures that take turns share the memory of their new rows, and each appends its own."""
     first, second = request([7, 3], [0, 1]), request([70, 2], [0, 1], 5.0, 0.5)
     loops = [ImageLoop(CONFIG, backend, made).codes() for made in (first, second)]
     found = [[next(loop) for loop in loops] for _ in range(STEPS)]
@@ -158,7 +157,7 @@ def test_others_between_steps(backend: TensorRTBackend) -> None:
 
 @pytest.mark.parametrize("function", ["cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel"])
 def test_any_call_may_fail(engine: Engine, machine: Machine, function: str) -> None:
-    """A BackendError, nothing is left behind, and the next request is painted as ever."""
+    """A failed call is a BackendError, nothing is left behind, and the next request paints as usual."""
     made, driver = request([7, 3], [1, 0, 1]), machine.driver
     expected = drawn(made, FakeBackend())
     backend = TensorRTBackend(engine)

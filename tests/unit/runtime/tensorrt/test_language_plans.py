@@ -1,4 +1,4 @@
-"""Several plans of the language model: which one runs, what it gives, and which of them are open."""
+"""Several plans of the language model: which one runs, what it computes, and which ones are open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS, LM, H = CONFIG.image_tokens, CONFIG.language, CONFIG.language.hidden_size
 PAINTING, CHAT = 64, 768
 TWO = replace(PROFILE, prefill=Range(1, 16, 100), capacity=PAINTING, chat=CHAT)
 SPLIT = replace(TWO, rows=Range(1, 8, 8), split=True)
-#: The weights of one plan, and a GPU that has room for them once.
+#: The weights of one plan, and a GPU that has room for one copy of them.
 WEIGHTS, MEMORY = 20 << 20, 32 << 20
 
 
@@ -52,7 +52,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine whose GPU has room for one plan of the language model."""
+    """Install a machine whose GPU has room for one plan of the language model."""
     return install(monkeypatch, FakeDriver(total=MEMORY))
 
 
@@ -70,7 +70,7 @@ def drawn(made: ImageRequest, backend: Any) -> list[list[int]]:
 
 
 def ran(machine: Machine) -> list[tuple[int, int, int]]:
-    """Rows, new tokens and capacity of the language model's runs, each as often as it changed."""
+    """Return rows, new tokens and capacity of the language model's runs, without consecutive repetitions."""
     found: list[tuple[int, int, int]] = []
     for graph, _, shapes in machine.behaviour.runs:
         if graph == "language_model":
@@ -95,7 +95,7 @@ def ran(machine: Machine) -> list[tuple[int, int, int]]:
 def test_painting_takes_the_smallest(
     two: Engine, machine: Machine, lengths: Any, prompt_of: Any, expected: Any
 ) -> None:
-    """The smallest plan that holds prompts and pictures, with the codes of the CPU; others stay
+    """The smallest plan that holds prompts and pictures draws the CPU's codes; the other plans stay
     closed."""
     made = request(lengths, prompt_of)
     backend = TensorRTBackend(two)
@@ -111,7 +111,7 @@ def test_painting_takes_the_smallest(
 
 @pytest.mark.parametrize("length", [7, 60])
 def test_the_plain_loop(two: Engine, machine: Machine, length: int) -> None:
-    """The loop over sessions takes the same plans."""
+    """The loop over sessions uses the same plans."""
     made = request([length], [0, 0])
     ours, theirs = (ImageDecoder(CONFIG, b, made) for b in (TensorRTBackend(two), FakeBackend()))
     np.testing.assert_array_equal(ours.first(), theirs.first())
@@ -122,8 +122,8 @@ def test_the_plain_loop(two: Engine, machine: Machine, length: int) -> None:
 
 @pytest.mark.parametrize("width", [4, 32])
 def test_windows(two: Engine, split: Engine, machine: Machine, width: int) -> None:
-    """Parallel decoding: a window beyond the picture's end takes the room that it needs; pictures
-    that are finished leave the cache, and the codes are the same."""
+    """In parallel decoding, a window beyond the picture's end gets the room that it needs. Finished pictures
+    leave the cache, and the codes are the same."""
     made = request([40], [0, 0, 0])
     expected = ParallelDecoder(CONFIG, FakeBackend(), made, width)
     while not expected.finished:
@@ -142,8 +142,8 @@ def test_windows(two: Engine, split: Engine, machine: Machine, width: int) -> No
 
 
 def test_a_conversation_stays(two: Engine, machine: Machine, tmp_path: Path) -> None:
-    """Every run of a conversation is of the plan that its capacity took, whatever is painted
-    between turns; a short question takes the small one."""
+    """Every run of a conversation uses the plan of its capacity, whatever is painted between turns. A
+    short question uses the small plan."""
     said = []
     for janus in (Janus.load(two.path), fake_janus(tmp_path / "cpu", FakeBackend())):
         with janus:
@@ -164,7 +164,7 @@ def test_a_conversation_stays(two: Engine, machine: Machine, tmp_path: Path) -> 
 
 
 def test_the_capacity_of_a_conversation(two: Engine, machine: Machine) -> None:
-    """Without one it is the largest plan's; beyond that it is refused."""
+    """The default capacity is that of the largest plan; a larger one is refused."""
     with Janus.load(two.path) as janus:
         assert janus.chat().positions[1] == CHAT
         assert f"1 row x {CHAT} positions" in str(janus.chat_memory(100))
@@ -174,7 +174,7 @@ def test_the_capacity_of_a_conversation(two: Engine, machine: Machine) -> None:
 
 
 def test_beyond_all_plans(two: Engine, machine: Machine) -> None:
-    """A CapacityError, with the command that builds for just what was asked."""
+    """A CapacityError gives the command that builds for exactly what was asked."""
     backend = TensorRTBackend(two)
     model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
     with pytest.raises(
@@ -188,13 +188,13 @@ def test_beyond_all_plans(two: Engine, machine: Machine) -> None:
 
 
 def language_models(machine: Machine) -> int:
-    """How often the weights are in the GPU's memory."""
+    """Return how often the weights are in the GPU's memory."""
     return sum(size == WEIGHTS for _, size in machine.driver.memory.values())
 
 
 def test_memory_for_one(two: Engine, small: Machine, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the weights fit once, the plan that is needed takes the other's place, which is logged;
-    what was bound to it runs again, and conversations and pictures are as ever."""
+    """If the weights fit only once, the needed plan replaces the other one, which is logged. What was bound
+    to it runs again, and conversations and pictures are as before."""
     backend = TensorRTBackend(two, fetch_every=1)
     model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
     cache, given = KVCache(LM, 1, CHAT, np.float32), np.random.default_rng(2)
@@ -218,14 +218,14 @@ def test_memory_for_one(two: Engine, small: Machine, caplog: pytest.LogCaptureFi
     opened = [name for name in small.behaviour.opened if name.startswith("language_model")]
     assert opened == ["language_model", "language_model-chat"] * 2 + ["language_model"]
     assert len(caplog.messages) == 4
-    # every time it is opened again, a step runs as it is and the next one is captured
+    # each time it is opened again, one step runs uncaptured and the next one is captured
     assert small.driver.calls["cuStreamBeginCapture_v2"] == 3
     backend.close()
     assert small.driver.live() == {}
 
 
 def test_memory_for_all(two: Engine, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
-    """Where there is room both stay open, and each is opened once."""
+    """If there is room, both plans stay open, and each is opened once."""
     caplog.set_level(logging.INFO)
     backend = TensorRTBackend(two)
     for lengths in ([7], [70], [7], [70]):
@@ -239,7 +239,7 @@ def test_memory_for_all(two: Engine, machine: Machine, caplog: pytest.LogCapture
 def test_memory_that_stays_free(
     two: Engine, monkeypatch: pytest.MonkeyPatch, total: int, open_at_once: int
 ) -> None:
-    """A tenth is left beside a second plan: weights alone would fit twice."""
+    """A tenth stays free beside a second plan: weights alone would fit twice."""
     machine = install(monkeypatch, FakeDriver(total=total))
     backend = TensorRTBackend(two)
     for lengths in ([7], [70]):
@@ -250,8 +250,8 @@ def test_memory_that_stays_free(
 def test_memory_that_tensorrt_does_not_find(
     tmp_path: Path, small: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that is smaller than what its weights take: the others are closed once TensorRT says
-    that there is no memory. A plan that does not fit alone fails as before."""
+    """If a file is smaller than its weights in memory, other plans are closed once TensorRT reports that
+    there is no memory. A plan that does not fit alone fails as before."""
     engine = counting_engine(tmp_path, profile=TWO, weights=WEIGHTS, padded=False)
     backend = TensorRTBackend(engine)
     for lengths in ([7], [70]):
@@ -268,7 +268,7 @@ def test_memory_that_tensorrt_does_not_find(
 
 
 def test_a_driver_that_is_lost(two: Engine, small: Machine) -> None:
-    """No plan is closed for another, and the error that lasts is reported."""
+    """No plan is closed for another one, and each request reports the driver's lasting error."""
     backend = TensorRTBackend(two)
     drawn(request([7], [0]), backend)
     small.driver.fail("cuStreamSynchronize", 719)
@@ -286,8 +286,8 @@ def test_a_driver_that_is_lost(two: Engine, small: Machine) -> None:
 def test_split_plans(
     split: Engine, machine: Machine, lengths: Any, prompt_of: Any, cuda_graph: bool
 ) -> None:
-    """Prefill and decode are plans of their own, always with all rows; the codes are the same
-    however many of the rows are asked for."""
+    """Prefill and decode have their own plans, always with all rows. The codes do not depend on how many
+    rows are asked for."""
     made = request(lengths, prompt_of)
     backend = TensorRTBackend(split, cuda_graph=cuda_graph)
     assert drawn(made, backend) == drawn(made, FakeBackend())
@@ -303,7 +303,7 @@ def test_split_plans(
 
 
 def test_split_plans_and_little_memory(split: Engine, small: Machine) -> None:
-    """Decode takes prefill's place."""
+    """Decode's plan replaces prefill's."""
     made = request([7], [0])
     backend = TensorRTBackend(split)
     assert drawn(made, backend) == drawn(made, FakeBackend())
@@ -312,7 +312,7 @@ def test_split_plans_and_little_memory(split: Engine, small: Machine) -> None:
 
 
 def test_split_plans_in_pieces(split: Engine, machine: Machine) -> None:
-    """A prompt that is longer than a prefill, rows of unequal length, then single tokens."""
+    """A prompt longer than a prefill, rows of unequal length and then single tokens are computed."""
     backend = TensorRTBackend(split)
     cache = KVCache(LM, 2, 300, np.float32)
     model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
@@ -329,7 +329,7 @@ def test_split_plans_in_pieces(split: Engine, machine: Machine) -> None:
 
 
 def test_more_rows_than_split_plans_take(split: Engine, machine: Machine) -> None:
-    """The error names what the plans take and what was asked for."""
+    """The error gives what the plans take and what was asked for."""
     backend = TensorRTBackend(split)
     with pytest.raises(EngineError, match=r"inputs_embeds of \[8, 1, 6\] to .*, found \[9, 3, 6\]"):
         LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).prefill(
@@ -338,7 +338,7 @@ def test_more_rows_than_split_plans_take(split: Engine, machine: Machine) -> Non
 
 
 def test_closing(two: Engine, machine: Machine) -> None:
-    """Closing a backend closes every plan; what was bound then says so."""
+    """Closing a backend closes every plan; bound calls then say so."""
     backend = TensorRTBackend(two)
     model = LanguageModel(backend.session(Graph.LANGUAGE_MODEL))
     step = model.plan(KVCache(LM, 1, CHAT, np.float32), 1)
@@ -352,12 +352,12 @@ def test_closing(two: Engine, machine: Machine) -> None:
 
 @pytest.fixture
 def edited(two: Engine, tmp_path: Path) -> Path:
-    """A copy of the engine's folder that a test may damage."""
+    """Return a copy of the engine's folder that a test may damage."""
     return Path(shutil.copytree(two.path, tmp_path / "engine"))
 
 
 def test_a_plan_of_another_capacity(edited: Path, machine: Machine) -> None:
-    """What the manifest says of a plan is held against the plan itself."""
+    """The manifest's entry for a plan is compared with the plan itself."""
 
     def change(data: Any) -> None:
         data["plans"][0]["file"], data["plans"][1]["file"] = (
@@ -382,7 +382,7 @@ def test_an_engine_without_plans(edited: Path, machine: Machine) -> None:
 
 
 def test_files_are_checked(edited: Path, machine: Machine) -> None:
-    """Every plan's file, when it is first opened."""
+    """Every plan's file is checked when it is first opened."""
     path = edited / "graphs" / "language_model-chat.plan"
     path.write_bytes(path.read_bytes()[:-1] + b"\n")
     backend = TensorRTBackend(Engine.open(edited))

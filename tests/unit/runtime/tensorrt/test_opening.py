@@ -92,7 +92,7 @@ def test_engines_for_other_machines(
 
 
 def test_options_that_no_longer_exist(engine: Path, machine: Machine) -> None:
-    """Refused before the GPU is opened, with a command that leaves the option out; others are kept."""
+    """Refused before the GPU is opened, with a command that drops the option and keeps the others."""
     options = {"workspace": "1024", "weight-streaming": "2048"}
     edit_manifest(engine, lambda data: data.update(options=options))
     with pytest.raises(EngineError, match=f"--weight-streaming, which is no longer .*{REBUILD}"):
@@ -112,7 +112,7 @@ def test_options_that_no_longer_exist(engine: Path, machine: Machine) -> None:
 def test_rtx_engines_on_gpus_that_rtx_does_not_know(
     engine: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], advice: str
 ) -> None:
-    """Building it again for TensorRT-RTX would not help: the command names a target that does."""
+    """The command names a target that supports the GPU: building again for TensorRT-RTX would not help."""
     machine = install(monkeypatch, FakeDriver(capability=capability))
     change = {
         "compute_capability": "8.0, 8.6, 8.9, 12.0",
@@ -276,8 +276,8 @@ def test_plans_of_other_graphs(
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-10.3"])
 def test_ports_of_the_other_flavour(tmp_path: Path, target: str) -> None:
-    """An engine says itself whether it returns the cache or the new rows: a manifest of one target
-    with the outputs of the other is refused."""
+    """An engine says itself whether it returns the cache or the new rows. A manifest of one target with the
+    outputs of the other is refused."""
     engine = counting_engine(tmp_path, name=target).path
     swapped = "tensorrt-10.3" if target == "tensorrt" else "tensorrt"
     edit_manifest(engine, lambda data: data.update(target=swapped))
@@ -313,8 +313,8 @@ def test_another_gpu_of_the_same_kind(
 def test_a_cache_that_is_not_updated_in_place(
     made: Engine, monkeypatch: pytest.MonkeyPatch, alias: str | None
 ) -> None:
-    """An updated cache must share the memory of its own past, and a version that cannot say so
-    declares nothing."""
+    """An updated cache must share the memory of its own past; a version that cannot say so declares
+    nothing."""
     machine = install(monkeypatch)
     monkeypatch.setattr(
         machine.module.ICudaEngine, "get_aliased_input_tensor", lambda _self, _name: alias

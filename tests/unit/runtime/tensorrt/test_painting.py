@@ -22,7 +22,7 @@ from tests.unit.runtime.tensorrt.engines import Machine, counting_engine, instal
 
 STEPS, H = CONFIG.image_tokens, CONFIG.language.hidden_size
 
-#: Targets by the versions that run what they build.
+#: Targets by the version of TensorRT that runs what they build.
 VERSIONS = (
     ("10.3", "tensorrt-10.3"), ("10.13", "tensorrt-10.3"), ("10.16", "tensorrt-10.3"),
     ("10.16", "tensorrt"), ("11.4", "tensorrt"), ("rtx-1.7", "tensorrt-rtx"),
@@ -255,7 +255,7 @@ def test_logits_that_are_not_finite(engine: Engine, machine: Machine, step: int)
 
 
 def test_bfloat16_logits_that_are_not_finite(tmp_path: Path, machine: Machine) -> None:
-    """Stored bits are looked at: of bfloat16, too."""
+    """Stored bits are checked for bfloat16, too."""
 
     def overflowing(inputs: Any, outputs: Any) -> None:
         outputs["logits"][...] = np.nan

@@ -1,4 +1,4 @@
-"""Where the GPU shares the host's memory, a plan that was opened leaves the page cache."""
+"""If the GPU shares the host's memory, an opened plan leaves the page cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGES = 256
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
-    """A file that is on the disk and in the page cache, of which pages can be given up."""
+    """Write a file to the disk and the page cache; its pages must be removable from the cache."""
     path = tmp_path / "some.plan"
     with open(path, "wb") as file:
         file.write(os.urandom(PAGES * mmap.PAGESIZE))
@@ -33,7 +33,7 @@ def plan(tmp_path: Path) -> Path:
 
 
 def cached(path: Path) -> int:
-    """How many of a file's pages are in the page cache (mincore(2))."""
+    """Return how many of a file's pages are in the page cache (mincore(2))."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -50,7 +50,7 @@ def cached(path: Path) -> int:
 
 @pytest.mark.parametrize("give_up", [True, False])
 def test_pages_are_given_up(plan: Path, give_up: bool) -> None:
-    """Those of the hash's reading and of the mapping's; without being asked they stay."""
+    """Pages that the hash and the mapping read are given up, but only on request."""
     content = plan.read_bytes()
     with mapped(plan, give_up=give_up) as found:
         assert bytes(memoryview(found)) == content
@@ -58,7 +58,7 @@ def test_pages_are_given_up(plan: Path, give_up: bool) -> None:
 
 
 def test_pages_of_a_plan_that_is_refused(plan: Path) -> None:
-    """Also where opening fails."""
+    """Pages are given up even if opening fails."""
     with pytest.raises(RuntimeError), mapped(plan, give_up=True) as found:
         assert found[-1:]
         raise RuntimeError
@@ -69,7 +69,7 @@ def test_pages_of_a_plan_that_is_refused(plan: Path) -> None:
 def test_opening_an_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, integrated: bool
 ) -> None:
-    """Asked for where the GPU is integrated, and nowhere else."""
+    """Pages are given up if the GPU is integrated, and in no other case."""
     asked = []
 
     def noted(path: Path, *, give_up: bool) -> object:

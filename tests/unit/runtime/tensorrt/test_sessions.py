@@ -28,7 +28,7 @@ LM, H = CONFIG.language, CONFIG.language.hidden_size
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-10.3"])
 def target(request: pytest.FixtureRequest) -> str:
-    """An engine that updates the cache, and one that returns the new rows."""
+    """Targets: one updates the cache, the other returns the new rows."""
     return str(request.param)
 
 
@@ -296,8 +296,8 @@ def test_closing(roomy: Engine, machine: Machine) -> None:
 def test_the_order_of_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    """Contexts, engines, compiled kernels and TensorRT's runtime are gone before the GPU's context
-    is released, though calls that were bound are still held."""
+    """Contexts, engines, compiled kernels and TensorRT's runtime are gone before the GPU's context is
+    released, even if bound calls are still held."""
     machine = install(monkeypatch, version=version)
     rtx = version.startswith("rtx")
     tool = "tensorrt-rtx" if rtx else "tensorrt"
@@ -318,7 +318,7 @@ def test_the_order_of_closing(
 
 
 def test_scratch_memory_of_a_profile(tmp_path: Path, machine: Machine) -> None:
-    """A context is given what its own profile takes: single tokens need less than a prefill."""
+    """A context gets the memory that its own profile takes: single tokens need less than a prefill."""
     engine = counting_engine(tmp_path, scratch={"language_model": [90_000, 5_000]})
     backend = TensorRTBackend(engine)
     cache = KVCache(LM, 1, 64, np.float32)

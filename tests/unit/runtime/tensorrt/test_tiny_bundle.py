@@ -1,7 +1,7 @@
-"""The tiny model on the fake driver, its plans computed from what NVIDIA's parser made of its graphs.
+"""The tiny model on the fake driver, with plans computed from what NVIDIA's parser made of its graphs.
 
-The loops of the TensorRT backend are held, code for code in float32, to the CPU backend. Where
-tensorrt-rtx is not installed there is nothing to compute from, and nothing stands in for it.
+The loops of the TensorRT backend must equal the CPU backend, code for code in float32. Without
+tensorrt-rtx the tests are skipped: nothing replaces its parser.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ENGINES = [*(("tensorrt", plans) for plans in PLANS), ("tensorrt-10.3", "two pla
 
 @pytest.fixture(scope="module", params=ENGINES, ids=" ".join)
 def built(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The target, and which plans of the language model it builds."""
+    """Return the target and the plans of the language model that it builds."""
     found: tuple[str, str] = request.param
     return found
 
@@ -49,7 +49,7 @@ def built(request: pytest.FixtureRequest) -> tuple[str, str]:
 def engine(
     tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, built: tuple[str, str]
 ) -> Path:
-    """``tiny_bundle`` as the plans that its target would build."""
+    """Build ``tiny_bundle`` into the plans of its target."""
     bundle, (name, plans) = Bundle.open(tiny_bundle), built
     profile = Profile(Range(1, 2, 8), Range(1, 64, 64), 256, Range(1, 1, 4), ONE, Range(1, 4, 8))
     profile = replace(profile, **PLANS[plans])  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def photo() -> Image.Image:
 
 
 def check_pixels(found: Image.Image, wanted: Image.Image) -> None:
-    """Sums in two orders differ by 5e-6 of 3, which is seen where 255 levels are cut: one number in
+    """Sums in two orders differ by 5e-6 of 3. This shows where values are cut to 255 levels: one number in
     a thousand may be one level off."""
     apart = np.abs(np.asarray(found, np.int16) - np.asarray(wanted, np.int16))
     assert apart.max() <= 1
@@ -86,7 +86,7 @@ def check_pixels(found: Image.Image, wanted: Image.Image) -> None:
 
 
 def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
-    """Codes are the same, of several prompts at once and of several pictures of one; pixels nearly."""
+    """Codes are equal for several prompts at once and for several pictures of one; pixels nearly are."""
     for prompts, count in ((["a cat", "a small red house by a lake"], 2), ("a fox", 1)):
         cpu, gpu = (
             janus.generate(prompts, count, seed=9, guidance_scale=3, temperature=0.8)
@@ -101,7 +101,7 @@ def test_pictures(both: tuple[Janus, Janus], machine: Machine) -> None:
 
 @pytest.mark.parametrize("parallel", [4, 8])
 def test_parallel_decoding(both: tuple[Janus, Janus], parallel: int) -> None:
-    """Windows of several codes a pass draw the codes of the sequential loop, in fewer passes."""
+    """Windows of several codes a pass draw the codes of the sequential loop in fewer passes."""
     cpu, gpu = both
     wanted = cpu.generate(["a cat", "a small red house by a lake"], 1, seed=4, guidance_scale=3)
     *_, last = gpu.generate_steps(
@@ -131,5 +131,5 @@ def test_the_other_graphs(both: tuple[Janus, Janus]) -> None:
     codes = cpu.encode(photo())
     assert gpu.encode(photo()).tolist() == codes.tolist()
     check_pixels(gpu.decode(codes), cpu.decode(codes))
-    # sums in two orders: 2e-6 was seen of numbers up to 4
+    # sums in two orders: 2e-6 seen, of numbers up to 4
     np.testing.assert_allclose(gpu.embed(photo()), cpu.embed(photo()), rtol=0, atol=1e-5)

@@ -174,8 +174,8 @@ class Report:
         version = data.get("schema_version")
         if version not in _READ:
             raise InputError(
-                f"has schema version {version!r}; this janus-edge reads versions up to {SCHEMA_VERSION}: measure "
-                "again with this version, or compare with the version that wrote it"
+                f"has schema version {version!r}; this janus-edge reads versions up to "
+                f"{SCHEMA_VERSION}: measure again with this version, or compare with the version that wrote it"
             )
         return from_dict(cls, data, error=lambda why: InputError(f"not a whole report: {why}"))
 

@@ -77,7 +77,9 @@ def _manifest(folder: str) -> Any:
 def _result(file: str) -> Any:
     try:
         if Path(file).stat().st_size > _LARGEST:
-            raise InputError(f"{file}: is too large for a result; give the JSON of bench or gpu-check")
+            raise InputError(
+                f"{file}: is too large for a result; give the JSON of bench or gpu-check"
+            )
         data = json.loads(Path(file).read_text("utf-8"))
     except OSError as failure:
         raise InputError(f"{file}: cannot be read ({failure.strerror})") from failure

@@ -6,9 +6,10 @@
     mask[b, 0, s, c] = 0 where c < past_lengths[b], or c >= C and c - C <= s; else the lowest number
 
 This equals Attention (is_causal, nonpad_kv_seqlen) on the cache that TensorScatter returns, but does
-not create that cache: TensorRT before 10.15 cannot update in place and would copy all of it. The outputs ``present_key.i`` and ``present_value.i`` become ``new_key.i`` and
-``new_value.i`` [B, kv_heads, S, D] (`graphs.engine_signature`); the caller writes them into
-the cache at ``past_lengths`` before the next call.
+not create that cache: TensorRT before 10.15 cannot update in place and would copy all of it. The
+outputs ``present_key.i`` and ``present_value.i`` become ``new_key.i`` and ``new_value.i``
+[B, kv_heads, S, D] (`graphs.engine_signature`). The caller writes them into the cache at
+``past_lengths`` before the next call.
 
 Every query sees its own key, so no softmax row is masked entirely, and the lowest finite number works
 as well as minus infinity: a masked weight is exp(lowest - maximum) = 0. But 0 x NaN is NaN, so masked

@@ -50,7 +50,7 @@ def _reason(node: ir.Node) -> str | None:
     if any((mask, past_key, past_value, lengths)):
         return "it has a mask, a cache or lengths"
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-        return "more than its first output is read"
+        return "an output other than its first is read"
     for each in (query, key, value):
         assert each is not None
         if each.shape is None or len(each.shape) != 4:
@@ -60,7 +60,7 @@ def _reason(node: ir.Node) -> str | None:
         if each.dtype not in LOWEST or query is None or each.dtype != query.dtype:
             return f"'{each.name}' is {each.dtype}"
     if _size(query, 1) % _size(key, 1) or _size(key, 1) != _size(value, 1):
-        return f"{_size(query, 1)} heads do not share {_size(key, 1)} keys"
+        return f"{_size(query, 1)} heads are not a multiple of {_size(key, 1)} key heads"
     allowed: Allowed = {
         "is_causal": (0,),
         "scale": (node.attributes.get_float("scale", 0.0),),

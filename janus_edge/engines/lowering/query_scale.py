@@ -3,8 +3,8 @@
     Attention(q, k, v, scale = s)   ->   Attention(Mul(q, s), k, v, scale = 1)
 
 ONNX scales queries and keys by the root of ``s`` each. TensorRT's parser writes that as two products,
-so a step would read, multiply and write every key of the cache. Multiplying the queries costs
-almost nothing. If ``s`` is a power of two (heads of 16 or 64 channels) and every value stays exact, it
+so a step would read, multiply and write every key of the cache. Multiplying the queries costs almost
+nothing. If ``s`` is a power of two (heads of 16 or 64 channels) and every value stays exact, it
 moves into the constants of the query projection, which removes the product.
 
 The parser adds its two products even for a scale of 1; `engines/tensorrt/attention.py` removes them

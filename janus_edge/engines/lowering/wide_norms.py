@@ -4,8 +4,9 @@
 
 ONNX computes mean and variance in float32 (``stash_type`` 1). TensorRT's parser cannot express
 that: its normalization layer reads and writes 16 bits, and the bindings of TensorRT-RTX 1.7.1 do not
-say which type it sums in. The variance of 1152 channels or of a whole image in float16 loses digits and overflows, so
-the type is written into the graph. RMSNormalization needs no rewrite: the parser casts it itself.
+say which type it sums in. The variance of 1152 channels or of a whole image in float16 loses digits
+and overflows, so the type is written into the graph. RMSNormalization needs no rewrite: the parser
+casts it itself.
 """
 
 from __future__ import annotations

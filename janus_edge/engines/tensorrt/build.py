@@ -169,7 +169,7 @@ def _write(
         partial.replace(out)
     except OSError as failure:
         raise EngineError(
-            f"{out}: cannot be written ({failure.strerror}); free some space, or choose another place"
+            f"{out}: cannot be written ({failure.strerror}); free some space, or choose another folder"
         ) from failure
     finally:
         partial.unlink(missing_ok=True)

@@ -147,14 +147,14 @@ def _end_without_answer(request: PlanRequest, code: int, said: Path) -> EngineEr
         _LOG.info("%s: %s", request.graph.value, line)
     last = f" ({lines[-1][:300]})" if lines else ""
     if code >= 0:
-        how, fix = f"with exit code {code}", _CRASH
+        how, fix = f"ended with exit code {code}", _CRASH
     else:
         names = {one.value: one.name for one in signal.Signals}
-        how = f"by signal {-code} ({names.get(-code, 'unknown')})"
+        how = f"was killed by signal {-code} ({names.get(-code, 'unknown')})"
         fix = _MEMORY if -code == getattr(signal, "SIGKILL", 9) else _CRASH
     return EngineError(
         f"{request.graph_file}: the process that builds {request.graph.value} for {request.target} "
-        f"ended {how}{last}; {fix}"
+        f"{how}{last}; {fix}"
     )
 
 

@@ -20,7 +20,7 @@ from janus_edge.engines.tensorrt.profiles import Profile
 from janus_edge.errors import InputError
 
 _TUNED = ("rows", "prefill", "window")
-#: Codes of a window that it is tuned for unless that is said: about what passes were seen to gain.
+#: Default number of codes that a window is tuned for, about the observed gain of a pass.
 _WINDOW = 8
 
 _NAMES = (*_TUNED, "capacity", "chat", "split")
@@ -48,7 +48,9 @@ def parse_profile(text: str, config: JanusConfig) -> Profile:
         asked.get(name, (None, None)) for name in ("capacity", "chat", "split")
     )
     if (split or 0) > 1:
-        raise InputError("--profile takes split=1 for separate prefill and decode plans, or split=0")
+        raise InputError(
+            "--profile takes split=1 for separate prefill and decode plans, or split=0"
+        )
     default = Profile.of(config, capacity=capacity, chat=chat, window=window)
     typical, most = asked.get("rows", (None, 2))
     if most < 2:

@@ -74,8 +74,8 @@ def test_onnx_runtime_takes_the_defaults(bundle: Bundle, target: str) -> None:
     [
         ("tensorrt", "int4-weight", Changes(symmetric=False), "zero points, which TensorRT"),
         ("tensorrt-rtx", "int8-int8-cache", NONE, "its KV cache is int8"),
-        ("tensorrt", "int8-weight", NONE, "some weights are int8 and their inputs floats"),
-        ("tensorrt-10.3", "fp8", NONE, "never tried with TensorRT 10.3"),
+        ("tensorrt", "int8-weight", NONE, "some weights are int8 with float inputs"),
+        ("tensorrt-10.3", "fp8", NONE, "untested with TensorRT 10.3"),
         ("ort-cpu", "nvfp4-weight", NONE, "its weights are nvfp4"),
         ("tensorrt-rtx", "int9", NONE, "unknown recipe 'int9'"),
     ],

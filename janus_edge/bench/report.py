@@ -175,7 +175,8 @@ class Report:
         if version not in _READ:
             raise InputError(
                 f"has schema version {version!r}; this janus-edge reads versions up to "
-                f"{SCHEMA_VERSION}: measure again with this version, or compare with the version that wrote it"
+                f"{SCHEMA_VERSION}: measure again with this version, or compare "
+                "with the version that wrote it"
             )
         return from_dict(cls, data, error=lambda why: InputError(f"not a whole report: {why}"))
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("out", type=click.Path())
 @click.option("--target", metavar="NAME", help=f"What to build for: {', '.join(TARGET_NAMES)}.")
 @click.option("--profile", default="", metavar="SIZES",
-              help="TensorRT: the sizes to build for, such as rows=8,prefill=640,capacity=640,chat=1216.")  # fmt: skip
+              help="TensorRT: sizes to build for, such as rows=8,prefill=640,capacity=640,chat=1216.")  # fmt: skip
 @click.option("--compute-capability", "capabilities", multiple=True, metavar="X.Y",
               help="tensorrt-rtx: a GPU to build for; may be given several times.  "
               "[8.0, 8.6, 8.9, 12.0]")  # fmt: skip
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
               help="tensorrt: build nothing; write the graphs to FOLDER, with a script that builds them "
               "with NVIDIA's trtexec.")  # fmt: skip
 @click.option("--plans", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="tensorrt: make the engine from plans that trtexec built, FOLDER/GRAPH.plan.")  # fmt: skip
+              help="tensorrt: make the engine from trtexec's plans, FOLDER/GRAPH.plan.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")

@@ -53,7 +53,7 @@ class Finding:
 
 @click.command(short_help="Say what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--report", type=click.Path(), metavar="FILE", help="Write an archive to send with a fault report; FILE must end in .tar.gz.")  # fmt: skip
+@click.option("--report", type=click.Path(), metavar="FILE", help="Write an archive to send with a report; FILE must end in .tar.gz.")  # fmt: skip
 @click.option("--engine", "engines", type=click.Path(), multiple=True, metavar="DIR", help="Add the manifest of an engine or bundle to the archive.")  # fmt: skip
 @click.option("--result", "results", type=click.Path(), multiple=True, metavar="FILE", help="Add the JSON of bench or gpu-check to the archive.")  # fmt: skip
 def doctor(

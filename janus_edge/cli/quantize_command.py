@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option("--recipe", required=True,
-              help="int8, fp8, int8-weight, int4-weight or nvfp4-weight, optionally followed by any of -int8-cache, "
-              "-int8-heads and -int8-images; such additions alone; or a .json file with rules.")  # fmt: skip
+              help="int8, fp8, int8-weight, int4-weight or nvfp4-weight, optionally followed by any of "
+              "-int8-cache, -int8-heads and -int8-images; such additions alone; or a .json file with "
+              "rules.")  # fmt: skip
 @click.option("--for", "target_name", type=click.Choice(TARGET_NAMES),
-              help="Adapt the recipe to engines of this target, for example int4 in blocks of 128 for TensorRT.")  # fmt: skip
+              help="Adapt the recipe to engines of this target: for TensorRT int4 in blocks of 128.")  # fmt: skip
 @click.option("--calibration", type=click.Path(), help="What `janus-edge calibrate` recorded.")
 @click.option("--block", type=click.Choice(["32", "64", "128"]), help="Rows that share a scale.")
 @click.option("--symmetric/--asymmetric", default=None, help="Blocks without or with zero points.")

@@ -30,7 +30,7 @@ def mapped(path: Path, *, give_up: bool) -> Iterator[mmap.mmap]:
 
 
 def _give_up(content: mmap.mmap, descriptor: int) -> None:
-    """Drop the pages; they must be unmapped first, since mapped pages stay in the cache."""
+    """Unmap the pages, then drop them; the cache keeps mapped pages."""
     if hasattr(mmap, "MADV_DONTNEED"):
         content.madvise(mmap.MADV_DONTNEED)
     if hasattr(os, "posix_fadvise"):

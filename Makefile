@@ -1,7 +1,7 @@
 # Two commands on a fresh machine with Python 3.11 or newer:
 #   make demo    the whole path on the miniature Janus that is shipped
 #   make test    lint, types and tests
-# and one on a machine with an NVIDIA GPU, without a network from a folder that gpu-wheels made (docs/gpu-check.md):
+# and on a machine with an NVIDIA GPU (without a network, give the folder that gpu-wheels made; docs/gpu-check.md):
 #   make gpu-check [WHEELS=folder] [GPU_ARGS="--size 1b"]
 PYTHON ?= python3
 VENV ?= .venv

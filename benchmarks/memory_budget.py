@@ -51,7 +51,7 @@ def main() -> None:
         }
         print(f"\n### {model.upper()}: parts, in GiB\n")
         print_parts(found)
-        print(f"\n### {model.upper()}: left beside the system, in GiB\n")
+        print(f"\n### {model.upper()}: memory left, in GiB\n")
         print_left(found)
         results[model] = {name: as_json(planned) for name, planned in found.items()}
     print("\n### KV cache in float16, in GiB\n")

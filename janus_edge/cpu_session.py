@@ -21,10 +21,11 @@ def cpu_session(
     spin: bool = False,
     prepacked: Path | None = None,
 ) -> InferenceSession:
-    """The graph at ``path``, opened by the module ``onnxruntime``; ``quantised`` if it may hold Q/DQ,
-    ``small_floats`` if these may be of fp8: ONNX Runtime 1.31.1 has kernels for them, but would make
-    products of integers of them, which it then refuses; they are computed as they are written, and
-    dequantised weights are kept as floats.
+    """Open the graph at ``path`` with the module ``onnxruntime``.
+
+    ``quantised`` if it may hold Q/DQ, ``small_floats`` if these may be fp8. ONNX Runtime 1.31.1 has
+    kernels for fp8 Q/DQ, but would fuse them into integer products, which it then refuses. So they are
+    computed as written, and dequantised weights are kept as floats.
 
     ``threads`` 0 lets ONNX Runtime take one per physical core. With ``spin`` they go on looking for work
     when the graph is done, which only one graph of a loop may do: each has threads of its own, and they

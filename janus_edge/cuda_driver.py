@@ -2,7 +2,7 @@
 
 Creating TensorRT's builder or runtime without a driver fails without a reason or ends the process.
 CUDA Driver API: cuInit, cuDriverGetVersion, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName,
-cuDeviceGetAttribute, cuDeviceGetPCIBusId. No context is made, so that asking takes no memory of the GPU.
+cuDeviceGetAttribute, cuDeviceGetPCIBusId. No context is created, so a query takes no GPU memory.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _REASONS = {
 class Gpu:
     """A GPU's ``name`` ('Orin') and ``compute_capability`` ('8.7').
 
-    ``cuda`` is the newest CUDA that its driver serves ('12.6'). An ``integrated`` GPU shares the
-    machine's memory (Jetson).
+    ``cuda`` is the newest CUDA that its driver supports ('12.6'). An ``integrated`` GPU (Jetson) shares
+    the machine's memory.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """An engine: a bundle's model built for one target, in a folder that runs in a bundle's place.
 
     manifest.json               a bundle's, and: bundle, target, versions, plans, passes per graph
-    graphs/*                    lowered graphs with their weights, or a builder's serialised plans, of
-                                which the language model may have several
+    graphs/*                    lowered graphs with their weights, or serialised plans; the language
+                                model may have several
     tokenizer.json
     text_embeddings.bin         as in a bundle: running needs nothing of the bundle itself
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Targets that are told which GPUs to build for; others build for the machine's own.
 AHEAD_OF_TIME = ("tensorrt-rtx",)
 
-#: Options that earlier versions built with. Such an engine is opened, but not run.
+#: Options of earlier versions. An engine built with one can be opened, but not run.
 REMOVED_OPTIONS = ("weight-streaming",)
 
 
@@ -42,7 +42,7 @@ class Engine(Bundle):
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Self:
-        """As :meth:`Bundle.open`; an engine of an older schema is refused with what builds it again."""
+        """Like :meth:`Bundle.open`; an engine of an older schema is refused with its build command."""
         _refuse_older(Path(path))
         return super().open(path, verify=verify)
 
@@ -54,9 +54,9 @@ class Engine(Bundle):
     def rebuild_command_for(
         self, compute_capability: str | None, target: str = "", positions: int = 0
     ) -> str:
-        """As :attr:`rebuild_command`, for a GPU of another compute capability ('8.9') or a ``target``.
+        """Like :attr:`rebuild_command`, for another compute capability ('8.9') or another ``target``.
 
-        The new engine has a cache of ``positions`` if this one's are smaller.
+        The new engine has a cache of ``positions`` if this engine's caches are smaller.
         """
         built = self.manifest
         target = target or built.target
@@ -73,7 +73,7 @@ class Engine(Bundle):
         return shlex.join([*words, "--force"])
 
     def check_options(self) -> None:
-        """Raise EngineError for an engine that was built with an option that no longer exists."""
+        """Raise EngineError for an engine built with an option that no longer exists."""
         removed = [option for option in REMOVED_OPTIONS if option in self.manifest.options]
         if removed:
             raise EngineError(
@@ -101,9 +101,9 @@ def open_bundle_or_engine(path: str | Path, *, verify: bool = True) -> Bundle:
 
 
 def _refuse_older(folder: Path) -> None:
-    """Raise EngineError for an engine that an older janus-edge wrote, with the command for a new one.
+    """Raise EngineError, with the command that rebuilds it, for an engine of an older janus-edge.
 
-    Its sizes are not in the command: what they are called may have changed with the schema.
+    The command leaves out its sizes, whose names may have changed with the schema.
     """
     try:
         data = json.loads((folder / MANIFEST).read_text("utf-8"))
@@ -111,7 +111,7 @@ def _refuse_older(folder: Path) -> None:
         capability = str(data["compute_capability"] or "").replace(",", " ").split()
         kind = data["kind"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
-        return  # `Bundle.open` says what is wrong with it
+        return  # `Bundle.open` raises for it
     if kind != ENGINE.name or type(version) is not int or not 0 < version < ENGINE_SCHEMA_VERSION:
         return
     words = ["janus-edge", "build", str(bundle), str(folder), "--target", str(target)]

@@ -69,9 +69,9 @@ class GraphBuild:
     the order in which they ran. ``device_weight_bytes`` is what the weights take once they are
     loaded, None where the builder does not say; ``precisions`` counts the layers of the network that
     was built by type and precision ('MATRIX_MULTIPLY HALF'), empty where there is no network.
-    ``attention`` is 'fused', or 'decomposed' where no fused kernel was found and the attention is built
-    from several; '' without attention layers. ``notes`` say where the engine's types or sizes are not
-    the bundle's.
+    ``attention`` is 'fused', or 'decomposed' if TensorRT found no fused kernel and built attention from
+    several; '' without attention layers. ``notes`` say where the engine's types or sizes differ from the
+    bundle's.
     """
 
     weight_bytes: int
@@ -92,11 +92,10 @@ class GraphBuild:
 
 @dataclass(frozen=True, slots=True)
 class LanguagePlan:
-    """One of the files that `language_model` was built into, for a cache of ``capacity`` positions.
+    """One plan file of `language_model`, for a cache of ``capacity`` positions.
 
-    ``profiles`` are its optimisation profiles in their order: prefill, window if any, decode; of
-    plans that are split it has the prefill's (and window's), or decode's alone. All plans hold the
-    same weights.
+    ``profiles`` are its optimisation profiles in order: prefill, window if any, decode. A split plan has
+    only the prefill (and window) profiles, or only the decode profile. All plans hold the same weights.
     """
 
     name: str
@@ -106,7 +105,7 @@ class LanguagePlan:
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
-            raise ValueError(f"{self.name!r} is not a plan's name")
+            raise ValueError(f"{self.name!r} is not a valid plan name")
         if len({profile.capacity for profile in self.profiles}) != 1:
             raise ValueError("the profiles of a plan must have one capacity")
         if len({profile.rows for profile in self.profiles}) != 1:
@@ -119,7 +118,7 @@ class LanguagePlan:
 
     @property
     def rows(self) -> Range:
-        """B; one number where the plan takes no others."""
+        """B, the range of rows; smallest and largest are equal if the plan takes only one number."""
         return self.profiles[0].rows
 
 
@@ -128,13 +127,12 @@ class EngineManifest(Manifest):
     """Everything that a reader of an engine needs to know before opening a graph.
 
     ``tools`` are the versions that it was built with and ``graphs`` the files of the target, with
-    the inputs and outputs of `graphs.engine_signature`; ``parity`` is empty, since a bundle's figures are of
-    other graphs. ``key`` is what the engine cache calls it, ``compute_capability`` is None for a
-    CPU, and names several, separated by commas, where an engine fits several GPUs. ``plans`` are those
-    of the language model, the smallest capacity first; they are empty for a target whose graphs take
-    any shape. The first one's file and build are those of the graph `language_model`. ``options`` are
-    what else the engine was asked to be, by the names of the command line's options without hyphens in
-    front ('prepack').
+    the inputs and outputs of `graphs.engine_signature`; ``parity`` is empty, since a bundle's
+    figures are for other graphs. ``key`` is its name in the engine cache. ``compute_capability`` is None
+    for a CPU, and lists several, separated by commas, if the engine fits several GPUs. ``plans`` are the
+    language model's, smallest capacity first; they are empty for a target whose graphs take any shape.
+    The file and build of the first plan are also those of the graph `language_model`. ``options`` are the
+    other options it was built with, named as on the command line without leading hyphens ('prepack').
     """
 
     KIND: ClassVar[Kind] = ENGINE
@@ -165,17 +163,17 @@ class EngineManifest(Manifest):
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """Those of all plans, in order."""
+        """The profiles of all plans, in order."""
         return tuple(profile for plan in self.plans for profile in plan.profiles)
 
     @property
     def capacities(self) -> tuple[int, ...]:
-        """Those of the plans, the smallest first; empty where graphs take any."""
+        """The capacities of the plans, smallest first; empty if graphs take any capacity."""
         return tuple(sorted({plan.capacity for plan in self.plans}))
 
     @property
     def split(self) -> bool:
-        """Whether prefill and decode are plans of their own."""
+        """Whether prefill and decode are separate plans."""
         return len(self.plans) > len(self.capacities)
 
     def capacity_for(self, positions: int) -> int | None:
@@ -188,10 +186,10 @@ class EngineManifest(Manifest):
             if self.files and plan.file not in self.files:
                 raise ValueError(f"{plan.file!r} is used but not listed under 'files'")
         if len({plan.name for plan in self.plans}) != len(self.plans):
-            raise ValueError("two plans have one name")
+            raise ValueError("two plans have the same name")
         found = [plan.capacity for plan in self.plans]
         if found != sorted(found):
-            raise ValueError("the plans' capacities must rise")
+            raise ValueError("the capacities of the plans must increase")
         if len({plan.rows for plan in self.plans}) > 1:
             raise ValueError("all plans must have the same rows")
         first = self.graphs[Graph.LANGUAGE_MODEL.value].file

@@ -1,4 +1,4 @@
-"""What an engine was built for, as the words of ``janus-edge build --profile``."""
+"""An engine's sizes as the text of ``janus-edge build --profile``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from janus_edge.engine_manifest import LanguagePlan
 
 
 def profile_option(plans: Sequence[LanguagePlan], positions: int = 0) -> str:
-    """The words that build ``plans`` again, with room for ``positions`` if they have less.
+    """Return the text that builds ``plans`` again, with room for ``positions`` if they have less.
 
-    A plan's first profile is the prefill's, the last the decoding's, and one in between a window's.
-    The painting plan's prefill may be cut to its capacity, so the largest plan's counts. Smallest
-    sizes above 1 are those of plans that are split.
+    A plan's first profile is for prefill, the last for decode, and one in between for a window. The
+    painting plan's prefill may be cut to its capacity, so the prefill is read from the largest plan. A
+    smallest size above 1 means that plans are split.
     """
     capacities = sorted({plan.capacity for plan in plans})
     largest = [plan for plan in plans if plan.capacity == capacities[-1]]

@@ -16,7 +16,7 @@ from janus_edge.config import JanusConfig
 #: ONNX operator set of every canonical graph (TensorScatter and nonpad_kv_seqlen need 24).
 OPSET = 24
 
-#: Targets whose `language_model` returns the new keys and values alone (:func:`engine_signature`).
+#: Targets whose `language_model` returns only new keys and values (:func:`engine_signature`).
 NEW_ROWS_ONLY = frozenset({"tensorrt-10.3"})
 
 Dim = int | str
@@ -118,13 +118,13 @@ def signature(graph: Graph, config: JanusConfig, cache_type: str = "float") -> S
 def engine_signature(
     graph: Graph, config: JanusConfig, target: str, cache_type: str = "float"
 ) -> Signature:
-    """The inputs and outputs of ``graph`` in an engine of ``target``: the table's, but for one.
+    """Return the inputs and outputs of ``graph`` in an engine of ``target``.
 
-    `language_model` of a target in ``NEW_ROWS_ONLY`` reads the cache and leaves it as it is. In the
-    place of ``present_key.i`` and ``present_value.i`` it returns ``new_key.i`` and ``new_value.i``
-    [B, kv_heads, S, D]. Row s of them belongs at position ``past_lengths[b] + s`` of the cache, and
-    the runtime writes it there before the next call. Positions that were never written must hold
-    finite numbers: they are masked, but 0 x NaN is NaN.
+    They equal the table's, with one exception: `language_model` of a target in ``NEW_ROWS_ONLY`` does not
+    change the cache. Instead of ``present_key.i`` and ``present_value.i`` it returns ``new_key.i`` and
+    ``new_value.i`` [B, kv_heads, S, D]. The runtime writes their row s to position
+    ``past_lengths[b] + s`` of the cache before the next call. Unwritten positions must hold finite
+    numbers: they are masked, but 0 x NaN is NaN.
     """
     table = signature(graph, config, cache_type)
     if graph is not Graph.LANGUAGE_MODEL or target not in NEW_ROWS_ONLY:

@@ -15,7 +15,7 @@ from janus_edge.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class NumberType:
-    """A type that weights are stored in besides floats; ``blocks`` are the rows that may share a scale.
+    """A quantised weight type; ``blocks`` are the numbers of rows that may share a scale.
 
     A block of 0 means one scale per output channel. ``integer`` types may have zero points.
     """
@@ -25,7 +25,7 @@ class NumberType:
     integer: bool
 
 
-#: ``fp8`` is E4M3; ``nvfp4`` is E2M1, whose scales are E4M3 with one scale of theirs per weight.
+#: ``fp8`` is E4M3; ``nvfp4`` is E2M1 with E4M3 scales, which share one scale per weight.
 NUMBER_TYPES = {
     "int8": NumberType(8, (0, 32, 64, 128), integer=True),
     "int4": NumberType(4, (32, 64, 128), integer=True),
@@ -47,11 +47,11 @@ SCALINGS = ("none", "smooth", "awq")
 class Scheme:
     """How the nodes of a rule are stored, and what they compute with.
 
-    ``weights`` is one of NUMBER_TYPES; ``block`` the rows along K that share a scale, 0 for one
-    scale per output channel (then symmetric). ``inputs`` names the range method of inputs that are
-    of the weights' type as well, or is None for weights alone. ``scaling`` is ``smooth`` (with such
-    inputs) or ``awq`` (weights alone), folded into the operator before where there is one. ``search``
-    fits scales to the least squared error, ``gptq`` moves each row's error to the rows after it.
+    ``weights`` is one of NUMBER_TYPES; ``block`` is the number of rows along K that share a
+    scale, or 0 for one symmetric scale per output channel. ``inputs`` names the range method of inputs,
+    which then have the weights' type, or is None for weights alone. ``scaling`` is ``smooth`` (with
+    quantised inputs) or ``awq`` (weights alone), folded into the preceding operator if there is one.
+    ``search`` fits scales to the least squared error; ``gptq`` moves each row's error to later rows.
     """
 
     weights: str
@@ -85,7 +85,7 @@ class Scheme:
         if self.inputs is not None:
             self._check_inputs()
         elif self.scaling == "smooth":
-            raise ValueError("smooth scaling is for 8-bit inputs; weights alone take awq")
+            raise ValueError("smooth scaling needs 8-bit inputs; use awq for weights alone")
 
     def _check_inputs(self) -> None:
         if self.inputs not in RANGE_METHODS:
@@ -93,7 +93,7 @@ class Scheme:
                 f"inputs must be null or one of {', '.join(RANGE_METHODS)}; found {self.inputs!r}"
             )
         if self.block:
-            raise ValueError("8-bit inputs need weights with a scale per channel: block 0")
+            raise ValueError("8-bit inputs need weights with one scale per channel: set block to 0")
         if self.weights == "fp8" and self.inputs == "entropy":
             raise ValueError("entropy ranges count equal steps, which fp8 does not have")
 
@@ -103,9 +103,9 @@ class Scheme:
         return NUMBER_TYPES[self.weights].bits
 
     def block_for(self, rows: int) -> int:
-        """The largest block of the type, up to ``block``, that divides ``rows``.
+        """Return the largest block of the type, up to ``block``, that divides ``rows``.
 
-        The smallest where none does, 0 for a scale per channel.
+        If none does, return the smallest; 0 means a scale per channel.
         """
         smaller = [b for b in NUMBER_TYPES[self.weights].blocks if 0 < b <= self.block]
         return max([b for b in smaller if rows % b == 0], default=min(smaller, default=0))
@@ -155,12 +155,12 @@ class Recipe:
 
     @property
     def quantised(self) -> bool:
-        """Whether any node may have quantised weights, or the KV cache is of integers."""
+        """Whether any node may have quantised weights, or the KV cache is integer."""
         return self.cache != "float" or bool(self.number_types)
 
     @property
     def schemes(self) -> tuple[Scheme, ...]:
-        """Those of the rules, without the rules that keep nodes in float."""
+        """The schemes of all rules that quantise."""
         return tuple(rule.scheme for rule in self.rules if rule.scheme)
 
     @property

@@ -1,8 +1,9 @@
-"""What each target takes of a recipe: `build` refuses the rest, and `quantize --for` makes none of it.
+"""Recipe limits of each target, which `build` and `quantize --for` enforce.
 
-TensorRT's: NVIDIA's TensorRT documentation, "Quantization Schemes" and "Working with Quantized Types"
-(weights alone: INT4 only, in blocks of 64 or 128), TensorRT-RTX' "Working with Quantized Types" (FP8
-from compute capability 8.9, FP4 from 10.0), and ``NvInfer.h`` of 10.3 (blocks of INT4 only).
+Sources for TensorRT: "Quantization Schemes" and "Working with Quantized Types" in NVIDIA's TensorRT
+documentation (weights alone: INT4 only, in blocks of 64 or 128), "Working with Quantized Types" of
+TensorRT-RTX (FP8 from compute capability 8.9, FP4 from 10.0), and ``NvInfer.h`` of 10.3 (blocks of INT4
+only).
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Sequence
 from janus_edge.recipe import Recipe
 from janus_edge.tensorrt_module import MODULES
 
-#: The least compute capability of GPUs that compute with a type.
+#: The lowest compute capability that computes with each type.
 _CAPABILITIES = {"fp8": "8.9", "nvfp4": "10.0"}
 
-#: Blocks of int4 that TensorRT documents.
+#: int4 block sizes that TensorRT documents.
 INT4_BLOCKS = (64, 128)
 
 
 def refusal(target: str, recipe: Recipe) -> str | None:
-    """Why ``target`` does not take a bundle of ``recipe``, with the fix; None where it does."""
+    """Why ``target`` refuses a bundle of ``recipe``, with the fix; None if it takes it."""
     if target in MODULES:
         return _tensorrt(target, recipe)
     return _onnx_runtime(target, recipe)
@@ -32,15 +33,15 @@ def capability_refusal(recipe: Recipe, capabilities: Sequence[str]) -> str | Non
         lacking = [c for c in capabilities if _number(c) < _number(least)]
         if name in recipe.number_types and lacking:
             return (
-                f"its weights are {name}, which takes compute capability {least} or newer, not "
-                f"{', '.join(lacking)}: build for such GPUs alone (--compute-capability 12.0), or "
+                f"its weights are {name}, which needs compute capability {least} or newer, not "
+                f"{', '.join(lacking)}: build only for such GPUs (--compute-capability 12.0), or "
                 f"quantise with --recipe {'int8' if name == 'fp8' else 'int4-weight'}"
             )
     return None
 
 
 def unusual_blocks(recipe: Recipe) -> tuple[int, ...]:
-    """The blocks of int4 weights that TensorRT's documentation does not have."""
+    """The recipe's int4 block sizes that TensorRT does not document."""
     blocks = {scheme.block for scheme in recipe.schemes if scheme.weights == "int4"}
     return tuple(sorted(blocks.difference(INT4_BLOCKS)))
 
@@ -67,7 +68,7 @@ def _tensorrt(target: str, recipe: Recipe) -> str | None:
     old = target == "tensorrt-10.3"
     if old and recipe.float_type == "bfloat16":
         return (
-            "its graphs are bfloat16, which opset 20 has no convolution and no instance norm for; "
+            "its graphs are bfloat16, and opset 20 has no bfloat16 convolution or instance norm; "
             f"export the bundle with --precision fp16 for {target}"
         )
     if not all(scheme.symmetric for scheme in recipe.schemes):
@@ -77,7 +78,7 @@ def _tensorrt(target: str, recipe: Recipe) -> str | None:
         )
     if recipe.cache != "float":
         return (
-            f"its KV cache is {recipe.cache}, which was never tried with TensorRT; quantise the float "
+            f"its KV cache is {recipe.cache}, which is untested with TensorRT; quantise the float "
             "bundle without -int8-cache"
         )
     if target == "tensorrt-rtx":
@@ -85,15 +86,15 @@ def _tensorrt(target: str, recipe: Recipe) -> str | None:
     alone = {scheme.weights for scheme in recipe.schemes if not scheme.inputs} - {"int4"}
     if alone:
         return (
-            f"some weights are {' and '.join(sorted(alone))} and their inputs floats, which TensorRT "
-            "computes for int4 only: it would make 16-bit weights of them, or dequantise them at every "
+            f"some weights are {' and '.join(sorted(alone))} with float inputs, which TensorRT supports "
+            "for int4 only: it would widen the weights to 16 bits, or dequantise them at every "
             f"step; quantise with --recipe int8 or int4-weight for {target}, without -int8-heads, or "
             "build for tensorrt-rtx"
         )
     if old and recipe.small_floats:
         return (
-            "its weights are fp8, which was never tried with TensorRT 10.3, and which no GPU of "
-            f"JetPack 6 computes with; quantise with --recipe int8 for {target}, or build for tensorrt"
+            "its weights are fp8, which is untested with TensorRT 10.3 and unsupported by the GPUs of "
+            f"JetPack 6; quantise with --recipe int8 for {target}, or build for tensorrt"
         )
     return None
 

@@ -39,7 +39,7 @@ class Weight:
             return size * (4 if self.wide else itemsize)
         convolution = len(self.shape) == 4
         integer = NUMBER_TYPES[scheme.weights].integer
-        if not scheme.block:  # a scale for each output channel, and a zero point of an integer
+        if not scheme.block:  # a scale per output channel, and a zero point for integers
             return size + self.shape[0 if convolution else 1] * (itemsize + integer)
         if convolution:
             raise InputError(
@@ -48,7 +48,7 @@ class Weight:
         rows, columns = self.shape
         block, bits = scheme.block_for(rows), scheme.bits
         scales = -(-rows // block) * columns
-        if scheme.weights == "nvfp4":  # scales are of 8 bits, with a scale of their own
+        if scheme.weights == "nvfp4":  # 8-bit scales, which share one scale
             return -(-size * bits // 8) + scales + itemsize
         # symmetric int4 has no zero points
         zeros = 0 if bits == 4 and scheme.symmetric else -(-scales * bits // 8)

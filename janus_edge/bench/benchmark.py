@@ -59,7 +59,7 @@ def _measure(
     progress: Progress,
     instruments: Instruments,
 ) -> Report:
-    idle = instruments.idle()  # first: hashing the files, and a model that was open, leave traces
+    idle = instruments.idle()  # first: hashing files or opening a model would raise it
     _verify(bundle, progress)
     weights = {mode: step_weights(bundle, mode) for mode in options.modes}
     machine = describe()
@@ -96,7 +96,7 @@ def _measure(
 
 
 def _verify(bundle: Bundle, progress: Progress) -> None:
-    """Check every file now, so that hashing is in no later figure."""
+    """Check every file now, to keep hashing out of later figures."""
     done, total = 0, bundle.total_bytes
 
     def advance(count: int) -> None:

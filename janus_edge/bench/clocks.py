@@ -1,7 +1,7 @@
-"""Clocks and temperatures that Linux shows: cpufreq, devfreq, thermal zones; on a Jetson also EMC's.
+"""Clocks and temperatures from Linux: cpufreq, devfreq, thermal zones, and a Jetson's EMC clock.
 
 A Jetson's GPU is a devfreq device: `17000000.gpu` (Orin, JetPack 6), `gpu-gpc-0` (Thor, JetPack 7). The
-memory clock (EMC) stands in debugfs, which root alone may read.
+memory clock (EMC) is in debugfs, which only root may read.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from pathlib import Path
 from janus_edge.bench.sampler import UNREADABLE, Gauge
 from janus_edge.bench.sysfs import number, text
 
-#: What a GPU's devfreq device is called; the others (nvdec, vic, nvd) are engines for video.
+#: Names of a GPU's devfreq device; other devices (nvdec, vic, nvd) are video engines.
 _GPU = ("gpu", "ga10b", "gv11b", "gp10b", "gpu-gpc-0")
 
 _EMC = ("sys/kernel/debug/bpmp/debug/clk/emc/rate", "sys/kernel/debug/clk/emc/clk_rate")
 
-#: Thermal zones that a report shows: processor, GPU, the hottest of a Jetson's (tj).
+#: Thermal zones in a report: processor, GPU, and a Jetson's hottest (tj).
 _ZONES = ("cpu-thermal", "gpu-thermal", "tj-thermal", "x86_pkg_temp")
 
 
 def is_jetson(root: Path) -> bool:
-    """Whether this is one of NVIDIA's Tegra modules."""
+    """Whether this is an NVIDIA Tegra module."""
     compatible = text(root / "proc/device-tree/compatible")
     return "nvidia,tegra" in compatible or (root / "etc/nv_tegra_release").exists()
 
 
 def gauges(root: Path) -> tuple[list[Gauge], list[str]]:
-    """Those that can be read now, and the reasons why others are missing."""
+    """The gauges that can be read now, and why others are missing."""
     missing = []
     found = [Gauge("GPU clock", "MHz", _file(f / "cur_freq", 1e-6)) for f in _gpus(root)]
     policies = _policies(root)
@@ -42,15 +42,15 @@ def gauges(root: Path) -> tuple[list[Gauge], list[str]]:
         readable = [gauge for gauge in emc if _readable(gauge)][:1]
         found += readable
         if not readable:
-            missing.append("EMC clock: /sys/kernel/debug may be read by root only")
+            missing.append("EMC clock: only root may read /sys/kernel/debug")
     # a gated GPU's temperature cannot be read now, and can later
     return [g for g in found if _readable(g) or g.name == "temperature, gpu-thermal"], missing
 
 
 def clocks_held(root: Path) -> bool | None:
-    """Whether a Jetson's GPU and processors have one clock only, as `jetson_clocks` leaves them.
+    """Whether a Jetson's GPU and CPU clocks are fixed, as `jetson_clocks` sets them.
 
-    None where there is no such GPU, or its limits cannot be read.
+    None without such a GPU, or if its limits cannot be read.
     """
     ranges = [(f / "min_freq", f / "max_freq") for f in _gpus(root)]
     if not ranges:

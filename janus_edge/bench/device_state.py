@@ -1,4 +1,4 @@
-"""What the device was set to and how it ran: power mode, clocks, temperatures, throttling."""
+"""The device's settings and state: power mode, clocks, temperatures, throttling."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """Settings before a block and readings in it; None and empty where the system does not say.
+    """Settings before a block and readings during it; None or empty if unknown.
 
-    ``clocks_held``: minimum and maximum clocks are equal, as after `jetson_clocks`. ``throttled`` are
-    the reasons for lower clocks that the driver gave at any sample. ``missing`` says why readings are
+    ``clocks_held``: minimum and maximum clocks are equal, as after `jetson_clocks`. ``throttled`` holds
+    the driver's reasons for lower clocks, from all samples. ``missing`` says why readings are
     missing.
     """
 
@@ -44,7 +44,7 @@ class DeviceState:
 class StateWatch:
     """Samples gauges in a block: ``with StateWatch(...) as watch: ...``, then ``watch.state``.
 
-    ``settings`` has what does not change; ``throttling`` raises OSError where it is unknown.
+    ``settings`` holds what does not change; ``throttling`` raises OSError if it is unknown.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """Energy that the machine took while something ran, where it has a meter that may be read.
 
-Counters (x86's RAPL, a GPU's) are read ten times a second, so that one that wraps around is followed;
-power sensors (a Jetson's rails) are sampled as often and integrated by the trapezoidal rule. What is
-measured differs between machines: a report names every sensor, and which of them add up to the total.
-A reading that fails is bridged by those around it and counted; a sensor that stays away makes its own
-energy unknown, and the total where it is counted.
+Counters (x86's RAPL, a GPU's) are read ten times a second, often enough to notice a wrap-around. Power
+sensors (a Jetson's rails) are sampled at the same rate and integrated by the trapezoidal rule. Sensors
+differ between machines: a report names each one, and says which add up to the total. A failed reading
+is interpolated and counted. If a sensor stops answering, its energy is unknown; so is the total, if it
+includes that sensor.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One sensor's share: ``joules`` is None where it was lost, with the reason in ``note``.
+    """One sensor's share; ``joules`` is None if the sensor was lost, and ``note`` says why.
 
-    A part that is not ``counted`` is contained in another. ``idle_watts`` is its power before.
+    A part that is not ``counted`` is contained in another. ``idle_watts`` is its power at rest.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Part:
 class Energy:
     """``joules`` of ``seconds``, the machine's idle ones included, and what was measured.
 
-    ``joules`` is None where nothing could be read; ``source`` is the reason then. ``net_joules`` are
-    those above ``idle_watts``, the mean power before the model was opened. ``missing`` says what the
-    total leaves out, and why.
+    ``joules`` is None if nothing could be read; ``source`` then says why. ``net_joules`` is the energy
+    above ``idle_watts``, the mean power before the model was opened. ``missing`` says what the total
+    leaves out, and why.
     """
 
     joules: float | None
@@ -59,7 +59,7 @@ class Energy:
         return None if self.joules is None or not self.seconds else self.joules / self.seconds
 
     def above(self, idle: Energy) -> Energy:
-        """The same, with the power of ``idle`` and the energy above it."""
+        """Return a copy with the power of ``idle`` and the energy above it."""
         if self.joules is None or idle.watts is None:
             return self
         before = {p.name: p.joules / idle.seconds for p in idle.parts if p.joules is not None}
@@ -83,7 +83,7 @@ class Joules:
 class EnergyMeter:
     """Measures a block: ``with EnergyMeter(sensors) as meter: ...``, then ``meter.energy``.
 
-    ``missing`` are the reasons why there are no other sensors.
+    ``missing`` holds the reasons why other sensors are absent.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class EnergyMeter:
 
     def __exit__(self, *_: object) -> None:
         self._sampler.__exit__()
-        # from the first sample to the last; without sensors there is none
+        # from the first sample to the last; there are no samples without sensors
         seconds = (self._end if self._traces else self._clock()) - self._begin
         parts = tuple(trace.part() for trace in self._traces)
         self.energy = _total(parts, [t.sensor for t in self._traces], seconds, self._missing)
@@ -120,14 +120,14 @@ class EnergyMeter:
 
 
 class _Trace:
-    """The energy of one sensor so far. A gap between two readings is bridged, one at the end is not."""
+    """The energy of one sensor so far. Gaps between readings are interpolated; a gap at the end is not."""
 
     def __init__(self, sensor: PowerSensor | EnergyCounter) -> None:
         self.sensor, self._joules = sensor, 0.0
         self._lost, self._failures = "", 0
 
     def sample(self, now: float, since: float) -> None:
-        """Read the sensor and add what came since the last reading; ``since`` is the block's start."""
+        """Read the sensor and add the energy since the last reading; ``since`` is the block's start."""
         try:
             self._joules += self._since(now)
             self._lost = ""
@@ -183,7 +183,7 @@ def _total(
     seconds: float,
     missing: tuple[str, ...],
 ) -> Energy:
-    """The sum of the counted parts; unknown where one of them failed."""
+    """The sum of the counted parts; unknown if one of them failed."""
     counted = [part.joules for part in parts if part.counted and part.joules is not None]
     lost = [f"{p.name} was {p.note}" for p in parts if p.counted and p.joules is None]
     if lost or not counted:

@@ -2,8 +2,8 @@
 
 Layout (Linux' Documentation/hwmon/ina3221.rst and ina238.rst): an INA3221 has three channels, voltage
 ``in{n}_input`` in mV, current ``curr{n}_input`` in mA and the rail's name ``in{n}_label``; its in4 to
-in7 are shunt voltages and its curr4 a sum, not rails. Others (INA226, INA238) have ``power1_input`` in
-microwatts. Both JetPack 6 and 7 show them below /sys/class/hwmon and, for the INA3221, below
+in7 are shunt voltages and its curr4 a sum, not rails. Other monitors (INA226, INA238) have ``power1_input``
+in microwatts. JetPack 6 and 7 list them in /sys/class/hwmon and, for the INA3221, in
 /sys/bus/i2c/drivers/ina3221/<bus>-<address>/hwmon.
 
 Rails by board (device trees of Linux, tegrastats of JetPack 7):
@@ -23,7 +23,7 @@ from janus_edge.bench.sysfs import number, text
 
 _KIND = "INA sensors"
 
-#: Rails that contain all others, the outermost first.
+#: Rails that contain all other rails, the outermost first.
 _TOTALS = ("VIN", "VDD_IN", "POM_5V_IN")
 
 #: Rails taken to be fed by another: both read 5 V on an AGX Orin; not confirmed by NVIDIA's guide.
@@ -34,12 +34,12 @@ _UNUSED = ("", "NC")
 
 
 def ina_rails(root: Path) -> tuple[list[PowerSensor], str]:
-    """All rails, of which those are counted that add up to the total; else the reason for none."""
+    """All rails; those that add up to the total are counted. If there are none, the reason."""
     folders = _monitors(root)
     found = [rail for folder in folders for rail in _rails(folder) if _readable(rail)]
     if not found:
         if folders:
-            return [], "the INA sensors in /sys/class/hwmon may not be read"
+            return [], "no permission to read the INA sensors in /sys/class/hwmon"
         return [], "no INA sensor in /sys/class/hwmon"
     names = [rail.name for rail in found]
     total = next((name for name in _TOTALS if name in names), None)
@@ -51,7 +51,7 @@ def ina_rails(root: Path) -> tuple[list[PowerSensor], str]:
 
 
 def _monitors(root: Path) -> list[Path]:
-    """The monitors' folders; the two ways to one are one."""
+    """The monitors' folders, each once even if it has two paths."""
     found: dict[Path, Path] = {}
     for pattern in ("sys/class/hwmon/hwmon*", "sys/bus/i2c/drivers/ina3221*/*/hwmon/hwmon*"):
         for folder in sorted(root.glob(pattern)):

@@ -22,7 +22,7 @@ IDLE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """What can be measured, and the reasons why the rest cannot."""
+    """What can be measured, and why the rest cannot."""
 
     sensors: Sequence[PowerSensor | EnergyCounter] = ()
     no_energy: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Instruments:
         return StateWatch(self.gauges, self.settings, self.throttling)
 
     def idle(self, seconds: float = IDLE_SECONDS) -> Energy:
-        """The energy of waiting so long; takes no time where there is no sensor."""
+        """Measure the energy at rest; return at once if there is no sensor."""
         with self.meter() as meter:
             if self.sensors:
                 time.sleep(seconds)
@@ -54,10 +54,10 @@ def find_instruments(
     query: Callable[[], str] = query_nvpmodel,
     nvml: Callable[[], tuple[Nvml | None, str]] = open_nvml,
 ) -> Instruments:
-    """This machine's; those of a discrete ``gpu`` where the model runs on one.
+    """Return this machine's sensors, and those of a discrete ``gpu`` if the model runs on one.
 
-    A board whose rails are measured as a whole needs no other meter. Elsewhere the processor's
-    counters and the GPU's add up, and what one of them leaves out is said.
+    If the rails cover the whole board, no other meter is used. Otherwise the processor's and the GPU's
+    counters are added, and ``missing`` says what they leave out.
     """
     found, missing = gauges(root)
     mode, why = power_mode(root, query) if is_jetson(root) else (None, "")

@@ -9,7 +9,7 @@ from janus_edge.bench.report import ModeReport, Report, SweepPoint
 from janus_edge.bench.timeline import HOST, OUTSIDE, TOTAL
 from janus_edge.bench.units import digits, seconds
 
-#: Sensors are sampled ten times a second, and average over a while themselves.
+#: Sensors are sampled ten times a second, and also average internally.
 _SHORT = 2.0
 
 _LABELS = {
@@ -67,7 +67,7 @@ def energy(found: ModeReport) -> str:
         return f"not measured: {used.source}"
     words = [f"{joules(found.joules_per_token)}, {digits(used.watts)} W by {used.source}"]
     if used.idle_watts is not None:
-        words.append(f"{digits(used.idle_watts)} W of it at rest, before the model was opened")
+        words.append(f"{digits(used.idle_watts)} W of that at rest, before the model was opened")
     if used.seconds < _SHORT:
         words.append(f"in {seconds(used.seconds)}, too short to be exact: ask for more repetitions")
     words += [f"{part.name}: {part.note}" for part in used.parts if part.note]
@@ -81,7 +81,7 @@ def joules(value: float) -> str:
 
 
 def device(found: ModeReport) -> str:
-    """Power mode, whether clocks were held, and why they were lowered; '' where nothing is known."""
+    """Power mode, whether clocks were held, and why they were lowered; '' if nothing is known."""
     state = found.device
     if state is None:
         return ""

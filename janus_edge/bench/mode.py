@@ -185,8 +185,10 @@ def mode_report(
 def _joules(
     measured: Measured, joules: float | None, tokens: int, step: float, rate: float | None
 ) -> Joules:
-    """Of ``joules`` in all requests: a whole picture's as measured; a step's and another picture's by
-    the mean power. ``step`` is in seconds, ``rate`` in pictures per second."""
+    """Divide ``joules`` of all requests: as measured for a whole picture, else by the mean power.
+
+    ``step`` is in seconds, ``rate`` in pictures per second.
+    """
     if joules is None or not measured.energy.seconds:
         return Joules(None, None, None)
     watts = joules / measured.energy.seconds

@@ -1,9 +1,9 @@
 """A discrete GPU's energy, clocks and temperature, by NVML (nvidia-ml-py, the extra `nvml`).
 
-The energy counter (since Volta, in mJ since the driver was loaded) is preferred to sampled power,
-which newer GPUs average over a second. On a Jetson NVML starts and then supports none of these: its
-rails are the INA sensors' (`ina.py`). The GPU is CUDA's first, found by its PCI address.
-Tried against a fake that has the members of nvidia-ml-py 12.535 and 13.615 (tests/unit/bench/nvml.json),
+The energy counter (Volta and newer, in mJ since the driver was loaded) is preferred to sampled
+power, which newer GPUs average over a second. On a Jetson NVML starts but supports none of these; its
+rails are read from the INA sensors (`ina.py`). The GPU is CUDA's first, found by its PCI address.
+Tested with a fake that has the members of nvidia-ml-py 12.535 and 13.615 (tests/unit/bench/nvml.json),
 not on a GPU.
 """
 
@@ -18,7 +18,7 @@ from janus_edge.bench.sampler import UNREADABLE, EnergyCounter, Gauge, PowerSens
 from janus_edge.cuda_driver import first_gpu_bus_id
 from janus_edge.errors import BackendError
 
-#: Bits of NVML's clock event reasons that mean less than full clocks; idle and settings are left out.
+#: Bits of NVML's clock event reasons that mean lowered clocks; idle and settings are left out.
 _THROTTLING = {
     "SwPowerCap": "power cap", "HwSlowdown": "hardware slowdown",
     "SwThermalSlowdown": "thermal slowdown (software)", "HwThermalSlowdown": "thermal slowdown",
@@ -28,7 +28,7 @@ _THROTTLING = {
 
 @dataclass(frozen=True, slots=True)
 class Nvml:
-    """NVML, started, and its handle of one GPU."""
+    """A started NVML and its handle of one GPU."""
 
     module: Any
     handle: Any
@@ -36,14 +36,14 @@ class Nvml:
 
     @property
     def driver(self) -> str:
-        """The driver's version, '' where NVML does not say."""
+        """The driver's version; '' if NVML does not report it."""
         try:
             return _word(self._call("nvmlSystemGetDriverVersion"))
         except OSError:
             return ""
 
     def energy(self) -> tuple[list[PowerSensor | EnergyCounter], str]:
-        """The board's energy counter, or its power; else the reason for neither."""
+        """The board's energy counter, or its power sensor; if there is neither, the reason."""
         why = ""
         for sensor in (
             EnergyCounter("NVML", f"{self.name}, energy counter", self._read("nvmlDeviceGetTotalEnergyConsumption", 1e-3)),
@@ -58,7 +58,7 @@ class Nvml:
         return [], f"NVML does not measure the {self.name}'s power ({why})"
 
     def gauges(self) -> list[Gauge]:
-        """Clocks, temperature and power limit, those that can be read now."""
+        """The clocks, temperature and power limit that can be read now."""
         clock, module = "nvmlDeviceGetClockInfo", self.module
         found = [
             Gauge("GPU clock (SM)", "MHz", self._read(clock, 1, module.NVML_CLOCK_SM)),
@@ -69,7 +69,7 @@ class Nvml:
         return [gauge for gauge in found if _readable(gauge)]
 
     def throttling(self) -> frozenset[str]:
-        """Why clocks are held down now; raises OSError where NVML does not say."""
+        """Why clocks are lowered now; raises OSError if NVML does not report it."""
         module, kind = self.module, "Event"
         if not hasattr(module, "nvmlDeviceGetCurrentClocksEventReasons"):
             kind = "Throttle"  # before 12.5xx
@@ -90,7 +90,7 @@ class Nvml:
         return lambda: factor * float(self._call(function, self.handle, *arguments))
 
     def _call(self, function: str, *arguments: Any) -> Any:
-        """As NVML's function, which is then an OSError where it fails or is missing."""
+        """Call NVML's function; raise OSError if it fails or is missing."""
         return _call(self.module, function, *arguments)
 
 
@@ -98,7 +98,7 @@ def open_nvml(
     load: Callable[[str], Any] = importlib.import_module,
     bus_id: Callable[[], str] = first_gpu_bus_id,
 ) -> tuple[Nvml | None, str]:
-    """NVML for CUDA's first GPU, or the reason for none."""
+    """NVML for CUDA's first GPU, or the reason why it cannot be used."""
     try:
         module = load("pynvml")
     except ImportError:
@@ -113,7 +113,7 @@ def open_nvml(
         return Nvml(module, handle, _word(_call(module, "nvmlDeviceGetName", handle))), ""
     except OSError as failure:
         _call(module, "nvmlShutdown")
-        return None, f"NVML does not know CUDA's first GPU ({failure})"
+        return None, f"NVML does not find CUDA's first GPU ({failure})"
 
 
 def _call(module: Any, function: str, *arguments: Any) -> Any:
@@ -126,7 +126,7 @@ def _call(module: Any, function: str, *arguments: Any) -> Any:
 
 
 def _word(value: Any) -> str:
-    """Older versions return bytes."""
+    """Decode the bytes that older versions return."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

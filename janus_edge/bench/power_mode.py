@@ -1,4 +1,4 @@
-"""A Jetson's power mode, as `nvpmodel` has set it.
+"""A Jetson's power mode, as set by `nvpmodel`.
 
 `nvpmodel -q` prints 'NV Power Mode: MAXN_SUPER' and the mode's number. Without the tool (a container)
 /var/lib/nvpmodel/status has the number ('pmode:0002') and /etc/nvpmodel.conf the names
@@ -18,7 +18,7 @@ _SECONDS = 5
 
 
 def query_nvpmodel() -> str:
-    """What `nvpmodel -q` prints, '' where it cannot be run."""
+    """The output of `nvpmodel -q`; '' if it cannot be run."""
     try:
         done = subprocess.run(
             ["nvpmodel", "-q"], capture_output=True, text=True, timeout=_SECONDS, check=False
@@ -35,7 +35,7 @@ def power_mode(root: Path, query: Callable[[], str] = query_nvpmodel) -> tuple[s
         return f"{told[1]} ({int(told[2])})", ""
     status = re.search(r"pmode:(\d+)", text(root / "var/lib/nvpmodel/status"))
     if not status:
-        return None, "power mode: neither `nvpmodel -q` nor /var/lib/nvpmodel/status gives it"
+        return None, "power mode: found neither in `nvpmodel -q` nor in /var/lib/nvpmodel/status"
     mode = int(status[1])
     for line in text(root / "etc/nvpmodel.conf").splitlines():
         model = re.match(r"\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", line)

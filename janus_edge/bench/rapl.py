@@ -10,10 +10,10 @@ from janus_edge.bench.sysfs import number, text
 
 
 def rapl_counters(root: Path) -> tuple[list[EnergyCounter], str]:
-    """The counters of the packages, or of the whole board ('psys'); else the reason for none.
+    """The counters of the packages, or of the whole board ('psys'); if there are none, the reason.
 
-    Parts of a package (core, uncore, dram) are left out: they are contained in it, but for dram,
-    which some processors count apart.
+    Parts of a package (core, uncore, dram) are left out, because the package contains them. Some
+    processors count dram separately.
     """
     folders = [
         folder
@@ -25,7 +25,7 @@ def rapl_counters(root: Path) -> tuple[list[EnergyCounter], str]:
     if found:
         return board or found, ""
     if any((folder / "energy_uj").exists() for folder in folders):
-        return [], "the RAPL counters in /sys/class/powercap may be read by root only"
+        return [], "only root may read the RAPL counters in /sys/class/powercap"
     return [], "no RAPL counter in /sys/class/powercap"
 
 

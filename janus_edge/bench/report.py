@@ -22,7 +22,7 @@ KIND = "janus-edge bench"
 #: Rises when a report written by this version cannot be read by an older one.
 SCHEMA_VERSION = 2
 
-#: Version 1 has no idle power, parts of the energy and state of the device.
+#: Version 1 has no idle power, energy parts or device state.
 _READ = (1, SCHEMA_VERSION)
 
 
@@ -87,9 +87,9 @@ class ModeReport:
     in which no graph runs. ``tokens_per_second`` counts the codes of all pictures, over the median
     step. ``images_per_second`` is computed from the medians of its stages unless ``whole``; None for
     answers. With ``parallel`` a step is a pass, and means take the place of medians in these two.
-    ``gross`` and ``net`` are the energy of a code, a step and a picture with and without what the
-    machine takes at rest; ``joules_per_token`` is ``gross``'s. A step's and, unless ``whole``, a
-    picture's are the mean power times their seconds. ``device`` is its state while measured.
+    ``gross`` and ``net`` are the energy of a code, a step and a picture, with and without the power at
+    rest; ``joules_per_token`` comes from ``gross``. The energy of a step is its seconds times the mean
+    power, and so is a picture's unless ``whole``. ``device`` is the state during the measurement.
     """
 
     prompt_tokens: int
@@ -174,8 +174,9 @@ class Report:
         version = data.get("schema_version")
         if version not in _READ:
             raise InputError(
-                f"has schema version {version!r}; this janus-edge reads {SCHEMA_VERSION} and before: measure "
-                "again with this version, or compare with the version that wrote it"
+                f"has schema version {version!r}; this janus-edge reads versions up to "
+                f"{SCHEMA_VERSION}: measure again with this version, or compare "
+                "with the version that wrote it"
             )
         return from_dict(cls, data, error=lambda why: InputError(f"not a whole report: {why}"))
 

@@ -1,4 +1,4 @@
-"""A thread that samples sensors while something runs, and what a sensor is."""
+"""Sensor types, and a thread that samples them while a block runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Self
 
-#: What reading a sensor raises where it is gone, forbidden or without a value (a gated GPU's).
+#: Errors of a sensor that is gone, not permitted, or without a value (a power-gated GPU).
 UNREADABLE = (OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class PowerSensor:
-    """Watts now; ``counted`` sensors add up to the total, others are part of a counted one.
+    """Power in watts; ``counted`` sensors add up to the total, the rest are parts of a counted one.
 
-    ``kind`` is what a report calls its family. ``watts`` raises one of UNREADABLE.
+    ``kind`` is the sensor family's name in a report. ``watts`` raises one of UNREADABLE.
     """
 
     kind: str
@@ -29,9 +29,9 @@ class PowerSensor:
 
 @dataclass(frozen=True, slots=True)
 class EnergyCounter:
-    """Joules from any start; the counter starts at zero again after ``wraps_after`` joules.
+    """Energy counter in joules from any start; it wraps to zero after ``wraps_after`` joules.
 
-    It never does where that is None. ``joules`` raises one of UNREADABLE.
+    It never wraps if that is None. ``joules`` raises one of UNREADABLE.
     """
 
     kind: str
@@ -53,8 +53,8 @@ class Gauge:
 class Sampler:
     """Calls ``sample`` at the start of a block, every ``interval`` seconds in it, and at its end.
 
-    The first and the last call are the caller's own, so a block of any length has two. Starts no
-    thread where ``active`` is False.
+    The first and last calls run on the caller's thread, so a block of any length has two. No thread
+    is started if ``active`` is False.
     """
 
     def __init__(self, sample: Callable[[], None], interval: float, *, active: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What a machine is and has now, as JSON: for reports of faults, not for measurements."""
+"""Snapshot of a machine as JSON, for fault reports rather than measurements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from janus_edge.bench.sysfs import text
 from janus_edge.cuda_driver import first_gpu
 from janus_edge.errors import BackendError
 
-#: Environment variables that change what runs; no others are read.
+#: Environment variables that affect a run; no others are read.
 ENVIRONMENT = (
     "CUDA_VISIBLE_DEVICES", "CUDA_MODULE_LOADING", "CUDA_CACHE_DISABLE", "CUDA_DEVICE_MAX_CONNECTIONS",
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_ARENA_MAX", "NVIDIA_VISIBLE_DEVICES",
@@ -43,7 +43,7 @@ def snapshot(
     query: Callable[[], str] = query_nvpmodel,
     nvml: Callable[[], tuple[Nvml | None, str]] = open_nvml,
 ) -> dict[str, Any]:
-    """Processor, memory, GPU, driver, system, power mode, clocks, rails; reasons where they are unknown."""
+    """Processor, memory, GPU, driver, system, power mode, clocks, rails; or why they are unknown."""
     return {
         "machine": asdict(describe(root)),
         "board": text(root / "proc/device-tree/model") or None,
@@ -65,7 +65,7 @@ def _gpu() -> dict[str, Any]:
 
 
 def _driver(root: Path) -> str | None:
-    """The kernel module's version, of a discrete GPU or a Jetson with JetPack 7."""
+    """Version of the kernel module of a discrete GPU, or of a Jetson with JetPack 7."""
     found = re.search(
         r"Kernel Module.*?\s(\d+\.[\d.]*\d)", text(root / "proc/driver/nvidia/version")
     )

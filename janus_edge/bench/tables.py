@@ -132,10 +132,10 @@ def _bytes(nbytes: int | None) -> str:
 
 
 def _joules(found: ModeReport, what: str) -> str:
-    """Joules in all, then those above the machine's at rest."""
+    """Total joules, then joules above the power at rest."""
     gross = getattr(found.gross, what, None) if found.gross else None
     if gross is None and what == "token":
-        gross = found.joules_per_token  # of a report of version 1
+        gross = found.joules_per_token  # a report of version 1
     if gross is None:
         return ""
     net = getattr(found.net, what, None) if found.net else None
@@ -145,7 +145,7 @@ def _joules(found: ModeReport, what: str) -> str:
 
 
 def energy_table(mode: str, found: Energy) -> Table:
-    """Each sensor's energy and power; the total is of those that are not part of another."""
+    """Each sensor's energy and power; the total adds the sensors that are not part of another."""
     rows = [
         (
             part.name + ("" if part.counted else " (part of another)"),
@@ -162,7 +162,7 @@ def energy_table(mode: str, found: Energy) -> Table:
 
 
 def device_table(mode: str, found: DeviceState) -> Table:
-    """Clocks and temperatures while it was measured."""
+    """Clocks and temperatures during the measurement."""
     rows = tuple(
         (r.name, *(f"{digits(value)} {r.unit}" for value in (r.least, r.mean, r.most)))
         for r in found.readings

@@ -28,7 +28,7 @@ _FLOATS: dict[int, np.dtype[Any]] = {
     TensorProto.BFLOAT16: np.dtype("<u2"),
 }
 
-#: Of quantised values by their type and bits: the type in ONNX, and the bytes.
+#: ONNX type and packing of quantised values, by their dtype and bits.
 _STORED: dict[tuple[np.dtype[Any], int], tuple[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
     (np.dtype(np.int8), 8): (TensorProto.INT8, np.asarray),
     (np.dtype(np.int8), 4): (TensorProto.INT4, pack_int4),
@@ -120,7 +120,7 @@ class WeightWriter:
         return self.tensor(name, data_type, values.shape, as_stored(values, data_type).tobytes())
 
     def numbers(self, name: str, values: NDArray[Any], bits: int) -> TensorProto:
-        """``values`` in their own type; int8 of ``bits`` 4, and E2M1, two to a byte."""
+        """``values`` in their own type; 4-bit integers and E2M1 are packed two to a byte."""
         data_type, pack = _STORED[values.dtype, bits]
         return self.tensor(name, data_type, values.shape, pack(values).tobytes())
 

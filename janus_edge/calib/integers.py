@@ -2,9 +2,9 @@
 
 A linear weight is [K, N] = [in, out], a convolution's [O, I, kh, kw]. Per channel: int8 in
 [-127, 127] or fp8, with a scale for each index of one axis. Blocked: integers of 4 or 8 bits with a
-scale for each ``block`` rows of a column; where K is no multiple of ``block``, the last block is shorter and there
-are ceil(K / block) rows of scales (ONNX, DequantizeLinear: block_size B fits S scales on an axis
-of length D if ceil(D / S) <= B <= ceil(D / (S - 1)) - 1). TensorRT wants a multiple.
+scale for each ``block`` rows of a column. If K is not a multiple of ``block``, the last block is
+shorter, and there are ceil(K / block) rows of scales (ONNX, DequantizeLinear: block_size B fits S
+scales on an axis of length D if ceil(D / S) <= B <= ceil(D / (S - 1)) - 1). TensorRT requires a multiple.
 """
 
 from __future__ import annotations

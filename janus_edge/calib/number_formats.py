@@ -1,7 +1,7 @@
-"""8-bit numbers that a whole channel or input shares a scale in: int8 and fp8 (E4M3).
+"""8-bit number formats with one scale per channel or input: int8 and fp8 (E4M3).
 
-A range ``amax`` becomes ``scale = amax / largest``, and x becomes the number nearest to x / scale,
-halves to even, saturating at the largest: what ONNX's QuantizeLinear computes.
+A range ``amax`` becomes ``scale = amax / largest``. x becomes the number nearest to x / scale, rounding
+halves to even and saturating at the largest, as in ONNX's QuantizeLinear.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ E2M1 = np.dtype(ml_dtypes.float4_e2m1fn)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NumberFormat:
-    """``levels`` [L] float32 are the magnitudes that it has, in order, from 0 to ``largest``."""
+    """A number format; ``levels`` [L] float32 are its magnitudes in order, from 0 to ``largest``."""
 
     name: str
     dtype: np.dtype[Any]
@@ -32,24 +32,24 @@ class NumberFormat:
 
     @property
     def largest(self) -> float:
-        """What the end of a range becomes."""
+        """The number that the end of a range maps to."""
         return float(self.levels[-1])
 
     def rounded(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """The nearest numbers to ``values``, which are in units of the scale."""
+        """Round ``values``, in units of the scale, to the nearest numbers."""
         limited = np.clip(values, -self.largest, self.largest)
         if self.dtype == np.int8:
             np.rint(limited, out=limited)
         return limited.astype(self.dtype)
 
 
-#: -128 is left out, so that the range is symmetric.
+#: Without -128, so that the range is symmetric.
 INT8 = NumberFormat("int8", np.dtype(np.int8), TensorProto.INT8, np.arange(128, dtype=np.float32))
 
-#: All codes below 0x7f, which is not a number.
+#: All codes below 0x7f, which is NaN.
 FP8 = NumberFormat(
     "fp8", E4M3, TensorProto.FLOAT8E4M3FN, np.arange(127, dtype=np.uint8).view(E4M3).astype(np.float32)
 )  # fmt: skip
 
-#: By the names of `janus_edge/recipe.py`.
+#: By name, as in `janus_edge/recipe.py`.
 FORMATS = {one.name: one for one in (INT8, FP8)}

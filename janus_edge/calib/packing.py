@@ -1,4 +1,4 @@
-"""Two 4-bit numbers to a byte, as ONNX stores them.
+"""Pack two 4-bit numbers to a byte, as ONNX stores them.
 
 In C order, the first of a pair in the low four bits, in two's complement; an odd number of values
 leaves the last high bits zero (ONNX, "Int4 and UInt4", onnx.proto TensorProto.int32_data).
@@ -27,7 +27,7 @@ def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def pack_e2m1(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """The bytes [ceil(n / 2)] of n ``values`` of ml_dtypes' float4_e2m1fn, of any shape."""
+    """Return the bytes [ceil(n / 2)] of n ``values`` of any shape, in ml_dtypes' float4_e2m1fn."""
     return _pack(np.ascontiguousarray(values).view(np.uint8))
 
 

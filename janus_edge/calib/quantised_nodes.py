@@ -1,12 +1,12 @@
-"""What stands in a graph for a quantised weight and a quantised input, in standard ONNX.
+"""Standard ONNX nodes for quantised weights and inputs.
 
     W [K, N]          ->  DequantizeLinear(W.quantized, W.scale)
     W in nvfp4        ->  DequantizeLinear(W.quantized, DequantizeLinear(W.scale.quantized, W.scale.unit))
     X (scheme.inputs) ->  DequantizeLinear(QuantizeLinear(X, X.scale))
 
-ONNX Runtime and TensorRT read the same file. Every int8 zero point is written out, which ONNX Runtime's
-exact products on x86 ask for (``session.x64quantprecision``); fp8's of an input is, because it
-states the type. Other symmetric types have none.
+ONNX Runtime and TensorRT read the same file. Every int8 zero point is written out, because
+ONNX Runtime's exact products on x86 need it (``session.x64quantprecision``). An fp8 input also has
+one, because it states the type. Other symmetric types have none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from janus_edge.calib.quantized_weight import QuantizedWeight
 def weight_tensors(
     weight: QuantizedWeight, original: TensorProto, writer: WeightWriter
 ) -> list[TensorProto]:
-    """The initializers of a weight that was ``original``; scales are in its float type."""
+    """Return the initializers that replace ``original``; scales have its float type."""
     name, float_type = original.name, original.data_type
     tensors = [writer.numbers(f"{name}.quantized", weight.values, weight.bits)]
     if weight.scale_unit is not None:
@@ -46,7 +46,7 @@ def weight_tensors(
 
 
 def weight_nodes(weight: QuantizedWeight, operand: Operand) -> list[onnx.NodeProto]:
-    """The nodes that make ``NAME.dequantized`` of these initializers."""
+    """Return the nodes that compute ``NAME.dequantized`` from these initializers."""
     name, nodes = operand.weight, list[onnx.NodeProto]()
     if weight.scale_unit is not None:
         nodes.append(
@@ -100,7 +100,7 @@ def input_nodes(operand: Operand) -> list[onnx.NodeProto]:
 
 
 def _zero_points(weight: QuantizedWeight) -> NDArray[np.int8] | None:
-    """Those of the weight; zeros for symmetric int8, none for other symmetric types."""
+    """The weight's zero points: zeros for symmetric int8, none for other symmetric types."""
     if weight.zero_points is None and weight.integer and weight.bits == 8:
         return np.zeros(weight.scales.shape, np.int8)
     return weight.zero_points

@@ -17,10 +17,10 @@ _TYPES = {8: (np.dtype(np.int8), E4M3), 4: (np.dtype(np.int8), E2M1)}
 class QuantizedWeight:
     """dq = (values - zero_points) * scales, as DequantizeLinear computes it in float32.
 
-    ``values`` is of the weight's shape: int8 within ``bits``, or E4M3 (8) or E2M1 (4). Per channel
-    (``block`` None) ``scales`` is float32 [length of ``axis``]; blocked, it has the weight's shape but
-    for ceil(length / block) along ``axis``. All scales are positive. ``zero_points`` is int8 like
-    ``values``, of the scales' shape, or None for zeros. With ``scale_unit`` the scales are stored as
+    ``values`` has the weight's shape: int8 within ``bits``, or E4M3 (8) or E2M1 (4). Per channel
+    (``block`` None) ``scales`` is float32 [length of ``axis``]. In blocks it has the weight's shape,
+    with ceil(length / block) along ``axis``. All scales are positive. ``zero_points`` is int8 like
+    ``values``, in the shape of the scales, or None for zeros. With ``scale_unit`` the scales are stored as
     E4M3 multiples of it. Raises ValueError for anything else.
     """
 
@@ -73,7 +73,7 @@ class QuantizedWeight:
         return values
 
     def _spread(self, parameters: NDArray[Any]) -> NDArray[Any]:
-        """Scales or zero points in a shape that broadcasts to the values'."""
+        """Reshape scales or zero points so that they broadcast to the values."""
         if self.block is None:
             shape = [1] * self.values.ndim
             shape[self.axis] = -1

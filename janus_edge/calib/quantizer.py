@@ -1,9 +1,8 @@
 """Rewriting one graph: quantised weights and explicit Q/DQ nodes in place of float weights.
 
-What stands in the graph is in ``quantised_nodes.py``. Every node has a Q/DQ pair of its own before
-it, though others read the same input: ONNX Runtime 1.31 fuses a signed pair only into a single
-reader. Weights pass through memory one at a time (those of one input together, while factors for it
-are sought).
+``quantised_nodes.py`` defines the nodes. Every node has its own Q/DQ pair, even if several read the
+same input: ONNX Runtime 1.31 fuses a signed pair only into a single reader. Weights are loaded one at
+a time, except that the weights of one input are loaded together while its factors are computed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from janus_edge.calib.histogram import BINS, Histogram
 from janus_edge.calib.number_formats import INT8, NumberFormat
 from janus_edge.errors import InputError
 
-#: Equal steps that the entropy method counts in.
+#: Number of equal steps in the entropy method.
 LEVELS = 127
 
 #: Ranges that the search for the least squared error tries, relative to the maximum.
@@ -26,7 +26,7 @@ _CLIPS: list[float] = np.geomspace(1 / 256, 1, 193).tolist()
 
 
 def scale_of(amax: float, numbers: NumberFormat = INT8) -> float:
-    """scale = amax / (the largest of ``numbers``) for an ``amax`` from this module.
+    """scale = amax / (the largest of ``numbers``), for an ``amax`` from this module.
 
     An input that was always zero (or below what float32 can divide by) has scale 1, never 0: zero
     stays zero, nothing is divided by zero, and TensorRT accepts the node, as it takes only
@@ -90,9 +90,9 @@ def mean_squared_error(histogram: Histogram, numbers: NumberFormat = INT8) -> fl
     """amax = the c that minimises the expected squared error of rounding and clipping.
 
     E(c) = sum_b counts[b] mean_{x in b} (x - round(x))^2, round(x) the nearest of ``numbers`` times
-    c / largest, over 193 values of c from max / 256 to max. Within a bin x is taken as uniform and
-    the mean is exact, so that values far below a step (they become 0) are not charged the
-    s^2 / 12 of others. Banner et al., "Post training 4-bit quantization of convolutional networks
+    c / largest, over 193 values of c from max / 256 to max. x is taken as uniform within a bin and
+    the mean is exact, so values far below a step, which become 0, do not count with the
+    s^2 / 12 of larger values. Banner et al., "Post training 4-bit quantization of convolutional networks
     for rapid-deployment", arXiv 1810.05723, minimise the same for normal and Laplace distributions.
     """
     _check(histogram)
@@ -110,8 +110,8 @@ def mean_squared_error(histogram: Histogram, numbers: NumberFormat = INT8) -> fl
 
 
 def range_of(method: str, histogram: Histogram, numbers: NumberFormat) -> float:
-    """The ``amax`` that one of RANGES chooses for inputs of ``numbers``."""
-    if method == "mean_squared_error":  # the only one that depends on them
+    """Return the ``amax`` that a method of RANGES chooses for inputs of ``numbers``."""
+    if method == "mean_squared_error":  # the only method that depends on the number format
         return mean_squared_error(histogram, numbers)
     return RANGES[method](histogram)
 

@@ -15,7 +15,7 @@ from janus_edge.schema import from_dict, to_dict
 _HEADS = (Rule("image_head/*", None), Rule("text_head/*", None))
 
 _W8A8 = Scheme("int8", inputs="percentile", scaling="smooth")
-#: E4M3 has range to spare: what clips costs more than it gains, and SmoothQuant, too.
+#: E4M3 has range to spare: clipping and SmoothQuant cost more than they gain.
 _FP8 = Scheme("fp8", inputs="mean_squared_error")
 _INT8_BLOCKS = Scheme("int8", block=128)
 _INT4_BLOCKS = Scheme("int4", block=32, scaling="awq")
@@ -30,7 +30,7 @@ _IMAGES = (
 
 
 def _weights_alone(scheme: Scheme) -> tuple[Rule, ...]:
-    """Convolutions have no weight-only form that a backend computes with."""
+    """Return weight-only rules; convolutions stay in float, since no backend has such kernels."""
     return (*_HEADS, Rule("vq_*/*", None), Rule("*/*Conv", None), Rule("*", scheme))
 
 

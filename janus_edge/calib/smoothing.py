@@ -54,7 +54,7 @@ def smooth(
     """The factors whose exponent minimises the output's squared error on ``rows`` in 8 bits.
 
     ``rows`` X [n, K] are samples of the input, ``weights`` [K, N_i] all that read it. Weights
-    are ``numbers`` per output; the input is of them with one scale, max_j(max|X_j| / s_j) / largest.
+    are ``numbers`` with a scale per output; the input has one scale, max_j(max|X_j| / s_j) / largest.
     ``input_maximum`` [K] is max |X_j| over the whole calibration data, by default over ``rows``.
     Not smoothing is a candidate, so the error never grows. Takes a product X W_i per exponent.
     Raises InputError for operands that do not fit or are not finite.
@@ -82,7 +82,7 @@ def _error(
     peaks: Floats,
     numbers: NumberFormat,
 ) -> float:
-    """The relative error of the outputs in ``numbers``, with ``factors`` folded in."""
+    """Relative error of the outputs in ``numbers``, with ``factors`` folded in."""
     scale = np.float32(scale_of(float(np.max(peaks / factors)), numbers))
     rounded = numbers.rounded(x / factors / scale).astype(np.float32)
     actual = []

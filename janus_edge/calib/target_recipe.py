@@ -1,4 +1,4 @@
-"""A recipe for one target: its defaults where the user left a choice, and layers that it cannot take."""
+"""A recipe adapted to a target: the target's defaults, and float for layers that it cannot take."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from janus_edge.tensorrt_module import MODULES
 
 _LOG = logging.getLogger(__name__)
 
-#: Layers that a warning names.
+#: Number of layers that a warning names.
 _SHOWN = 3
 
 
 def recipe_for(target: str, name: str, parent: Bundle, changes: Changes) -> Recipe:
-    """The recipe ``name`` with ``changes``, as engines of ``target`` take it.
+    """Return the recipe ``name`` with ``changes``, adapted to engines of ``target``.
 
-    For TensorRT, built-in int4 weights are in blocks of 128 rows, or of 64 where only these divide a
-    layer; ``changes`` and rules from a file win. Layers that no whole block divides stay in
-    float. Raises InputError as `quantised_recipe`, and for what the target does not take.
+    For TensorRT, built-in int4 weights have blocks of 128 rows, or of 64 if only 64 divides a layer;
+    ``changes`` and rules from a file take precedence. A layer that neither divides stays in float.
+    Raises InputError like `quantised_recipe`, and for a recipe that the target does not take.
     """
     recipe = quantised_recipe(name, parent.manifest.recipe.float_type, changes)
     chosen = changes.block is not None or name.endswith(".json")
@@ -41,7 +41,7 @@ def recipe_for(target: str, name: str, parent: Bundle, changes: Changes) -> Reci
     kept = tuple(Rule(node, None) for node in _undivided(recipe, parent, least))
     if kept:
         _LOG.warning(
-            "%d layers stay in float, which no block that %s takes divides: %s%s", len(kept), target,
+            "%d layers stay in float, because no block size of %s divides them: %s%s", len(kept), target,
             ", ".join(rule.pattern for rule in kept[:_SHOWN]), ", ..." if len(kept) > _SHOWN else "",
         )  # fmt: skip
     return replace(recipe, rules=(*kept, *recipe.rules))
@@ -52,7 +52,7 @@ def _in_large_blocks(scheme: Scheme) -> Scheme:
 
 
 def _undivided(recipe: Recipe, parent: Bundle, least_int4: int) -> list[str]:
-    """The nodes whose input channels are no multiple of any block that their scheme may have."""
+    """Return the nodes whose input channels are not a multiple of any block of their scheme."""
     found = []
     for graph in Graph:
         for operand in operands(parent.graph(graph)):

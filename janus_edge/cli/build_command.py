@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("out", type=click.Path())
 @click.option("--target", metavar="NAME", help=f"What to build for: {', '.join(TARGET_NAMES)}.")
 @click.option("--profile", default="", metavar="SIZES",
-              help="TensorRT: the sizes to build for, as rows=8,prefill=640,capacity=640,chat=1216.")  # fmt: skip
+              help="TensorRT: sizes to build for, such as rows=8,prefill=640,capacity=640,chat=1216.")  # fmt: skip
 @click.option("--compute-capability", "capabilities", multiple=True, metavar="X.Y",
               help="tensorrt-rtx: a GPU to build for; may be given several times.  "
               "[8.0, 8.6, 8.9, 12.0]")  # fmt: skip
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
               help="tensorrt: build nothing; write the graphs to FOLDER, with a script that builds them "
               "with NVIDIA's trtexec.")  # fmt: skip
 @click.option("--plans", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="tensorrt: make the engine of FOLDER/GRAPH.plan, which trtexec built.")  # fmt: skip
+              help="tensorrt: make the engine from trtexec's plans, FOLDER/GRAPH.plan.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")
@@ -60,16 +60,16 @@ def build(
     tensorrt-rtx   TensorRT-RTX; needs no GPU to build
     tensorrt-10.3  older TensorRT (JetPack 6), on this machine's GPU
 
-    A plan of TensorRT takes up to as many ROWS of the language model at a time (a picture being
-    painted takes two), as many new tokens in a PREFILL (longer prompts run in pieces), and a cache of
-    just as many positions as its CAPACITY; rows=2:8 takes up to 8 and is tuned for 2. For parallel
-    decoding, WINDOW=16 adds kernels for up to 16 codes of each picture at a time.
+    SIZES limit a TensorRT plan. ROWS is the most rows at a time; a picture takes two, and rows=2:8 takes
+    up to 8 but is tuned for 2. PREFILL is the most new tokens at a time; longer prompts run in pieces.
+    CAPACITY is the exact number of cache positions. For parallel decoding, WINDOW=16 adds kernels for up
+    to 16 codes of each picture at a time.
 
-    Attention costs by capacity, so the language model gets two plans unless CAPACITY says otherwise:
-    one for a picture with a prompt of 64 tokens, and one of CHAT positions for an image, a question and
-    an answer, and for longer prompts (chat=0 leaves it out). Each is opened when it is first needed.
-    SPLIT=1 builds each as two, for prefill and decode, with all ROWS at a time; both are then needed.
-    Every plan holds all weights, on the disk and in memory while it is open.
+    The cost of attention grows with the capacity, so the language model gets two plans unless CAPACITY is
+    given. One is for a picture with a prompt of 64 tokens. The other has CHAT positions for an image, a
+    question and an answer, and for longer prompts; chat=0 leaves it out. Each opens when first needed.
+    SPLIT=1 splits each plan into prefill and decode, which take all ROWS at a time; both are then needed.
+    Every plan holds all weights, on disk and, while it is open, in memory.
 
     Engines are kept in a cache, $JANUS_EDGE_CACHE or else ~/.cache/janus-edge, from which building
     the same again takes the time of checking its hashes. It may be removed at any time. To dump
@@ -167,5 +167,5 @@ def _show(engine: Engine) -> None:
     if len(plans) > 1:
         click.echo(
             f"{Graph.LANGUAGE_MODEL.value} has {len(plans)} plans, and each holds all of its weights: "
-            "one is opened when it is first needed, and closed where memory is short for another"
+            "a plan opens when first needed, and closes if another needs its memory"
         )

@@ -149,7 +149,7 @@ def plan_lines(manifest: EngineManifest) -> list[str]:
 
 
 def _range(sizes: Range) -> str:
-    """``1 to 8 (2)``: from, to and what it is tuned for; one number alone."""
+    """Format a range as ``1 to 8 (2)``, tuned size in parentheses, or as one number."""
     if sizes.smallest == sizes.largest:
         return str(sizes.largest)
     return f"{sizes.smallest} to {sizes.largest} ({sizes.typical})"

@@ -53,23 +53,23 @@ class Finding:
 
 @click.command(short_help="Say what this machine lacks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--report", type=click.Path(), metavar="FILE", help="Write an archive to send with a report; FILE ends in .tar.gz.")  # fmt: skip
-@click.option("--engine", "engines", type=click.Path(), multiple=True, metavar="DIR", help="Add the manifest of an engine or bundle to it.")  # fmt: skip
-@click.option("--result", "results", type=click.Path(), multiple=True, metavar="FILE", help="Add the JSON of bench or gpu-check to it.")  # fmt: skip
+@click.option("--report", type=click.Path(), metavar="FILE", help="Write an archive to send with a report; FILE must end in .tar.gz.")  # fmt: skip
+@click.option("--engine", "engines", type=click.Path(), multiple=True, metavar="DIR", help="Add the manifest of an engine or bundle to the archive.")  # fmt: skip
+@click.option("--result", "results", type=click.Path(), multiple=True, metavar="FILE", help="Add the JSON of bench or gpu-check to the archive.")  # fmt: skip
 def doctor(
     as_json: bool, report: str | None, engines: tuple[str, ...], results: tuple[str, ...]
 ) -> None:
     """Look at this machine and this installation, and say what is missing or wrong.
 
-    Exits with 1 when there is a problem. The archive of --report holds no names of people, hosts and
-    folders, no tokens, no prompts, and of the environment only variables that change what runs.
+    Exits with 1 when there is a problem. The archive of --report holds no tokens, no prompts and no
+    names of people, hosts or folders. It lists only environment variables that affect a run.
 
     \b
     Example:  janus-edge doctor
     Example:  janus-edge doctor --report report.tar.gz --engine janus-1b-trt --result bench.json
     """
     if (engines or results) and not report:
-        raise InputError("--engine and --result are for an archive: give --report FILE.tar.gz")
+        raise InputError("--engine and --result need --report FILE.tar.gz")
     findings = [_python(), *_packages(), *_onnxruntime(), _processor(), _gpu()]
     if report:
         _write_report(report, findings, engines, results)
@@ -87,7 +87,7 @@ def doctor(
 def _write_report(
     name: str, findings: list[Finding], engines: tuple[str, ...], results: tuple[str, ...]
 ) -> None:
-    """Write the archive and say on standard error what is in it."""
+    """Write the archive and list its files on standard error."""
     from janus_edge.bench.snapshot import snapshot
     from janus_edge.cli.redaction import Redactor
     from janus_edge.cli.report_archive import check_target, write_report

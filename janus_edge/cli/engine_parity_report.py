@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: New tokens of the prefill that is compared, where the engine takes as many.
 _PREFILL = 16
 
-#: How outputs of the cache are called: one figure for all of them is enough.
+#: Name prefixes of the cache outputs, which share one figure.
 _CACHES = ("present_", "new_")
 
 
@@ -81,7 +81,7 @@ def _check(bundle: Bundle, engine: Engine) -> None:
 def _compared(
     runners: Runners, bundle: Bundle, engine: Engine, graph: Graph, seed: int
 ) -> GraphParity:
-    """All profiles of a graph's plans, each with calls that it takes."""
+    """Compare all profiles of a graph's plans, each with calls of its own size."""
     from janus_edge.engines.polygraphy_parity import GraphParity, compare_plan
 
     outputs: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def _compared(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A profile of a plan: what to call it, and the call to compare it with."""
+    """A profile of a plan, with its label and the call to compare."""
 
     name: str
     file: str
@@ -108,9 +108,9 @@ class _Part:
 
 
 def _parts(engine: Engine, graph: Graph) -> list[_Part]:
-    """The profiles of all plans of a graph; of the language model prefill, window if any, decode.
+    """The profiles of all plans of a graph; for the language model prefill, window if any, decode.
 
-    Those of a second capacity bear it in their names.
+    A label includes the capacity if it is not the first one.
     """
     manifest = engine.manifest
     if graph.value != "language_model":
@@ -148,7 +148,7 @@ def _feeds(bundle: Bundle, graph: Graph, part: _Part, seed: int) -> Any:
 def _culprit(
     runners: Runners, bundle: Bundle, engine: Engine, graph: Graph, seed: int
 ) -> BadValue | None:
-    """Bisect the graph as the target rewrote it: the parser takes no other."""
+    """Bisect the graph as the target rewrote it, since the parser cannot read the original."""
     from janus_edge.engines.polygraphy_parity import first_bad_value
     from janus_edge.engines.targets import target
     from janus_edge.engines.tensorrt_target import TensorRTTarget

@@ -44,9 +44,9 @@ def report_memory(bundle: Bundle, rows: int, capacity: int | None, *, as_json: b
     )
     if model.cuda:
         click.echo(
-            "CUDA's context is an estimate. While a plan is opened, its file lies in the page cache as "
-            f"well, up to {size(max(budget.page_cache for budget in planned))} (an estimate): not "
-            "counted, since Linux gives it up, and janus-edge asks it to where GPU and host share memory."
+            "The CUDA context is an estimate. While a plan opens, its file is also in the page cache, "
+            f"up to {size(max(budget.page_cache for budget in planned))} (an estimate). This is not "
+            "counted: Linux frees it on demand, and janus-edge drops it where GPU and host share memory."
         )
 
 

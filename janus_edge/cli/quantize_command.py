@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option("--recipe", required=True,
-              help="int8, fp8, int8-weight, int4-weight, nvfp4-weight, one of these with any of -int8-cache, "
-              "-int8-heads and -int8-images behind it, such additions alone, or a .json file with "
+              help="int8, fp8, int8-weight, int4-weight or nvfp4-weight, optionally followed by any of "
+              "-int8-cache, -int8-heads and -int8-images; such additions alone; or a .json file with "
               "rules.")  # fmt: skip
 @click.option("--for", "target_name", type=click.Choice(TARGET_NAMES),
-              help="Choose what engines of this target take: for TensorRT int4 in blocks of 128.")  # fmt: skip
+              help="Adapt the recipe to engines of this target: for TensorRT int4 in blocks of 128.")  # fmt: skip
 @click.option("--calibration", type=click.Path(), help="What `janus-edge calibrate` recorded.")
 @click.option("--block", type=click.Choice(["32", "64", "128"]), help="Rows that share a scale.")
 @click.option("--symmetric/--asymmetric", default=None, help="Blocks without or with zero points.")
@@ -39,15 +39,15 @@ def quantize(
     block: str | None, symmetric: bool | None, ranges: str | None, scaling: str | None, gptq: bool | None,
     force: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write BUNDLE with weights, and inputs where the recipe says so, of 8 or 4 bits to TARGET.
+    """Write BUNDLE to TARGET with weights, and some recipes' inputs, in 8 or 4 bits.
 
     The graphs are standard ONNX with explicit QuantizeLinear and DequantizeLinear nodes, which
     ONNX Runtime and TensorRT both read. What a recipe changes is measured with `janus-edge parity
     BUNDLE TARGET`.
 
-    fp8 needs a GPU of compute capability 8.9 to be quick, nvfp4-weight one of 10.0 to run at all. With
-    --for, what the target's engines cannot take is an error, and layers that TensorRT's blocks do not
-    divide stay in float; --block wins over the target's own.
+    fp8 is fast only on GPUs of compute capability 8.9 and newer; nvfp4-weight runs only on 10.0 and newer.
+    With --for, a recipe that the target cannot take is an error, and layers that TensorRT's blocks do
+    not divide stay in float; --block overrides the target's own block size.
 
     Example:  janus-edge quantize janus-1b janus-1b-int4 --recipe int4-weight --calibration c.npz
     """

@@ -1,9 +1,9 @@
-"""Taking private words out of texts: people, hosts, folders, tokens, prompts.
+"""Redaction of private words in texts: people, hosts, folders, tokens, prompts.
 
-Replaced are: the home folder, the user's and the host's names (as whole words, in any case), the values
-of environment variables whose names say that they are secret, and what looks like a token. Of a path
-outside the system's own folders the last component remains. Texts that a person wrote for a model
-are left out. Names that every such machine has ('nvidia', 'ubuntu') tell nothing and stay.
+It replaces the home folder, the names of the user and the host (as whole words, in any case), the values
+of environment variables with secret-sounding names, and anything that looks like a token. A path
+outside the system's own folders is cut to its last component. Texts that a person wrote for a model
+are left out. Names that all such machines share ('nvidia', 'ubuntu') reveal nothing and stay.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Values of these keys are what a person wrote.
+#: Keys whose values a person wrote.
 _WRITTEN = frozenset({"prompt", "prompts", "question", "questions", "answer", "answers", "text"})
 
-#: Values of these keys are paths, relative ones too.
+#: Keys whose values are paths, including relative ones.
 _PATHS = frozenset({"path", "folder", "file", "source", "checkpoint", "calibration", "image"})
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE", re.I)
@@ -38,7 +38,7 @@ _ABSOLUTE = re.compile(r"""(?<![\w.~/<-])(?:~\w*|\.{1,2})?/[^\s'"`;,()<>|*]+""")
 #: Folders that are the same on every machine.
 _SYSTEM = re.compile(r"/(?:sys|proc|dev|etc|usr|lib|bin|var/lib/nvpmodel|opt/nvidia)(?:/|$)")
 
-#: Names of users and hosts that NVIDIA's and Ubuntu's images come with.
+#: Default user and host names of NVIDIA's and Ubuntu's images.
 _COMMON = frozenset({
     "root", "user", "admin", "nvidia", "ubuntu", "jetson", "orin", "thor", "tegra", "localhost",
     "tegra-ubuntu", "janus", "janus-edge", "bench",
@@ -54,7 +54,7 @@ class Redactor:
 
     @classmethod
     def of_this_machine(cls, environment: Mapping[str, str] = os.environ) -> Redactor:
-        """What this machine and its environment would betray."""
+        """Build a redactor for the private words of this machine and its environment."""
         users = {environment.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")}
         homes = {environment.get("HOME", ""), str(Path.home())}
         with suppress(KeyError, OSError):  # a process without a user entry
@@ -70,7 +70,7 @@ class Redactor:
         )
 
     def text(self, text: str) -> str:
-        """``text`` without them."""
+        """Return ``text`` without private words."""
         for secret in sorted(self.exact, key=len, reverse=True):
             text = text.replace(secret, self.exact[secret])
         text = _ABSOLUTE.sub(lambda found: _shortened(found[0]), text)
@@ -81,7 +81,7 @@ class Redactor:
         return text
 
     def value(self, value: Any, key: str = "") -> Any:
-        """JSON without them, keys included; what a person wrote is left out."""
+        """Return JSON without private words, keys included; texts that a person wrote are left out."""
         if isinstance(value, dict):
             return {self.text(str(k)): self.value(v, str(k)) for k, v in value.items()}
         if isinstance(value, (list, tuple)):

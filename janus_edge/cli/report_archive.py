@@ -1,7 +1,7 @@
-"""`janus-edge doctor --report`: one archive for a report of a fault or of figures.
+"""`janus-edge doctor --report`: one archive for a report of faults or figures.
 
-It holds doctor.json (the findings), machine.json, the manifests of the engines and the results that were
-named, all through :class:`Redactor`. Nothing else is read: no tokenizer, no weights, no pictures.
+It holds doctor.json (the findings), machine.json, and the engine manifests and results that were named.
+All pass through :class:`Redactor`. Nothing else is read: no tokenizer, weights or pictures.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from janus_edge.errors import InputError
 
 _FOLDER = "janus-edge-report"
 
-#: What the results of bench and gpu-check call themselves.
+#: The kinds named in results of bench and gpu-check.
 _KINDS = ("janus-edge bench", "janus-edge gpu-check")
 
 _LARGEST = 64 << 20
 
 
 def check_target(name: str) -> Path:
-    """The archive's path; raises InputError for another suffix or a folder that does not exist."""
+    """Return the archive's path; raises InputError for another suffix or a missing folder."""
     path = Path(name)
     if not path.name.endswith(".tar.gz") or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: give --report a .tar.gz file in an existing folder")
@@ -43,7 +43,7 @@ def write_report(
     results: Sequence[str],
     redactor: Redactor,
 ) -> list[tuple[str, int]]:
-    """Write the archive; the names and sizes of what is in it. Raises InputError, EngineError."""
+    """Write the archive and return its files' names and sizes. Raises InputError, EngineError."""
     documents = {"doctor.json": findings, "machine.json": machine}
     for folder in engines:
         _add(documents, f"engines/{Path(folder).resolve().name}.json", _manifest(folder))
@@ -59,7 +59,7 @@ def write_report(
 
 
 def _add(documents: dict[str, Any], name: str, value: Any) -> None:
-    """Two of one name get numbers."""
+    """Number files of the same name."""
     stem, number = name.removesuffix(".json"), 2
     while name in documents:
         name, number = f"{stem}-{number}.json", number + 1
@@ -70,14 +70,16 @@ def _manifest(folder: str) -> Any:
     from janus_edge.bundle import MANIFEST
     from janus_edge.engine import open_bundle_or_engine
 
-    opened = open_bundle_or_engine(folder, verify=False)  # says what is wrong with it
+    opened = open_bundle_or_engine(folder, verify=False)  # raises if the folder is damaged
     return json.loads((opened.path / MANIFEST).read_text("utf-8"))
 
 
 def _result(file: str) -> Any:
     try:
         if Path(file).stat().st_size > _LARGEST:
-            raise InputError(f"{file}: is too large for a result")
+            raise InputError(
+                f"{file}: is too large for a result; give the JSON of bench or gpu-check"
+            )
         data = json.loads(Path(file).read_text("utf-8"))
     except OSError as failure:
         raise InputError(f"{file}: cannot be read ({failure.strerror})") from failure
@@ -85,7 +87,7 @@ def _result(file: str) -> Any:
         raise InputError(f"{file}: not JSON ({invalid})") from invalid
     if not isinstance(data, dict) or data.get("kind") not in _KINDS:
         raise InputError(
-            f"{file}: not a result of bench or gpu-check; give the JSON that they wrote"
+            f"{file}: not a result of bench or gpu-check; give the JSON file that one of them wrote"
         )
     return data
 
@@ -99,7 +101,7 @@ def _safe(name: str) -> str:
 
 
 def _archive(texts: dict[str, bytes]) -> bytes:
-    """A tar without owners, times and the archive's own name."""
+    """Write a tar without owners, times or the archive's own name."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, text in texts.items():

@@ -34,8 +34,8 @@ from janus_edge.target_limits import refusal
 class BuiltGraph:
     """A graph's files in the engine's folder, and what building did to it.
 
-    ``plans`` are the language model's where it was built into several; the first one's file and build
-    are those of the graph.
+    ``plans`` are the language model's if it was built into several; the file and build of the first are
+    also the graph's.
     """
 
     entry: GraphEntry
@@ -62,7 +62,7 @@ class Target(Protocol):
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """The language model's shapes of all plans that it builds; empty where graphs take any."""
+        """The language model's profiles in all plans that it builds; empty if graphs take any shape."""
         ...
 
     def tools(self) -> Mapping[str, str]:
@@ -161,14 +161,14 @@ def build_engine(
 
 
 def _plans(built: BuiltGraph, profiles: tuple[Profile, ...]) -> tuple[LanguagePlan, ...]:
-    """Those that a target made of the language model; it may leave a single one to us."""
+    """The plans that a target built for the language model; a single plan may be left to us."""
     if built.plans or not profiles:
         return built.plans
     return (LanguagePlan(Graph.LANGUAGE_MODEL.value, built.entry.file, profiles, built.build),)
 
 
 def check_recipe(target: str, bundle: Bundle) -> None:
-    """Raise EngineError, with the fix, for a bundle whose recipe ``target`` does not take."""
+    """Raise EngineError, with the fix, if ``target`` does not take the bundle's recipe."""
     why = refusal(target, bundle.manifest.recipe)
     if why:
         raise EngineError(f"{bundle.path}: {why}")

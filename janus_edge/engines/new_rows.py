@@ -1,4 +1,4 @@
-"""What a graph that updates its cache returns, as a plan that returns the new rows alone has it."""
+"""Outputs of a graph that updates its cache, converted to those of a plan that returns new rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def as_returned(outputs: Arrays, feed: Arrays, names: Iterable[str]) -> Arrays:
-    """``outputs`` of the canonical graph for ``feed`` under ``names``, those of a plan.
+    """Convert ``outputs`` of the canonical graph for ``feed`` to a plan's output ``names``.
 
-    ``new_key.i`` and ``new_value.i`` [B, kv_heads, S, D] are the positions of the present ones
-    [B, kv_heads, C, D] that the call wrote (`graphs.engine_signature`). Without such names the
-    outputs are what they were.
+    ``new_key.i`` and ``new_value.i`` [B, kv_heads, S, D] are the positions that the call wrote in
+    the present ones [B, kv_heads, C, D] (`graphs.engine_signature`). Without such names the outputs are
+    unchanged.
     """
     wanted = [*names]
     if not any(name.startswith("new_") for name in wanted):

@@ -24,10 +24,10 @@ _PARSING = threading.Lock()
 
 
 def sources_digest(roots: Iterable[str], packages: Path | None = None) -> str:
-    """SHA-256 over the modules named ``roots`` and those of ``janus_edge`` that they import.
+    """SHA-256 over the modules ``roots`` and the modules of ``janus_edge`` that they import.
 
     ``packages`` is the folder that holds the package ``janus_edge``; its own if not given. The
-    package's own ``__init__`` is left out: it offers all of it, and builders take its version alone.
+    package's own ``__init__`` is left out: it exports everything, and builders use only its version.
     """
     folder = packages or Path(janus_edge.__file__).parents[1]
     seen: dict[str, bytes] = {}
@@ -56,7 +56,7 @@ def _file(folder: Path, module: str) -> Path | None:
 
 @cache
 def _imports(source: bytes) -> tuple[str, ...]:
-    """What a source imports of this package, wherever the import stands; names may be no modules."""
+    """Names of this package that a source imports, at any level; some may not be modules."""
     with _PARSING:
         tree = ast.parse(source)
     found: dict[str, None] = {}
@@ -66,13 +66,13 @@ def _imports(source: bytes) -> tuple[str, ...]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        names += [parent for name in names for parent in _parents(name)]  # importing runs them, too
+        names += [parent for name in names for parent in _parents(name)]  # importing runs these too
         found |= dict.fromkeys(name for name in names if name.startswith(f"{_PACKAGE}."))
     return tuple(found)
 
 
 def _parents(name: str) -> Iterator[str]:
-    """'a.b' and 'a' of 'a.b.c'."""
+    """The parents of a name: 'a.b' and 'a' for 'a.b.c'."""
     while "." in name:
         name = name.rpartition(".")[0]
         yield name

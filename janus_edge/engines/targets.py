@@ -24,7 +24,7 @@ class TargetOptions:
 
     ``profile`` as `engines/tensorrt/profile_option.py` has it, ``capabilities`` ('8.9') to build
     for, ``timings`` the folder of TensorRT's timing caches, ``dump`` one for networks as text,
-    ``workspace`` as `engines/tensorrt/workspace.py` has it, ``plans`` a folder of plans that trtexec
+    ``workspace`` is a size for `engines/tensorrt/workspace.py`, ``plans`` a folder of plans that trtexec
     built.
     """
 

@@ -26,7 +26,7 @@ _ROTARY = Pass("primitive_rotary", primitive_rotary.rewrite)
 _APPENDED = Pass("appended_attention", appended_attention.rewrite)
 _ATTENTION = Pass("primitive_attention", primitive_attention.rewrite)
 _GROUP_NORM = Pass("primitive_group_norm", primitive_group_norm.rewrite)
-_WIDE = Pass("wide_norms", wide_norms.rewrite, expected=False)  # nothing to do in float32
+_WIDE = Pass("wide_norms", wide_norms.rewrite, expected=False)  # float32 needs no change
 _JOIN = Pass("joined_projections", joined_projections.rewrite, expected=False)
 _OPSET = Pass("lower_opset", lower_opset.rewrite)
 

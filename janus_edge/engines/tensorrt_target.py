@@ -44,11 +44,11 @@ _LOG = logging.getLogger(__name__)
 
 _MASK = Pass("cache_mask", cache_mask.rewrite)
 _SCALE = Pass("query_scale", query_scale.rewrite)
-_NORMS = Pass("wide_norms", wide_norms.rewrite, expected=False)  # there is nothing to do in float32
+_NORMS = Pass("wide_norms", wide_norms.rewrite, expected=False)  # float32 needs no change
 _JOIN = Pass("joined_projections", joined_projections.rewrite, expected=False)
 
-#: What each graph needs, in order. A recipe may give projections different schemes, and then they stay
-#: apart. Nothing is folded: TensorRT does that itself.
+#: The passes of each graph, in order. Projections to which a recipe gives different schemes stay
+#: separate. Nothing is folded, since TensorRT does that itself.
 PASSES = {
     **dict.fromkeys(Graph, ()),
     Graph.LANGUAGE_MODEL: (_MASK, _SCALE, _JOIN),
@@ -61,13 +61,12 @@ PASSES = {
 class TensorRTTarget:
     """Builds plans for GPUs of ``capabilities``, or for the machine's own.
 
-    TensorRT-RTX builds for the compute capabilities that it is told (its usual ones, if none) and
-    needs no GPU; TensorRT builds for this machine's GPU, whose timing cache is kept in the folder
-    ``timings``. ``profile`` is in the words of the command line; ``dump`` is a folder for the
-    networks as text, ``workspace`` the limit of a layer's scratch memory in words
-    (`engines/tensorrt/workspace.py`), ``plans`` a folder of plans that trtexec built, which are then
-    taken as they are. Raises InputError for a limit that is not a size, and for a
-    profile that a model of ``config`` does not take.
+    TensorRT-RTX builds for the given compute capabilities (by default its usual ones) and needs no GPU.
+    TensorRT builds for this machine's GPU and keeps its timing cache in the folder ``timings``.
+    ``profile`` is the text of the command line. ``dump`` is a folder for the networks as text,
+    ``workspace`` the text of a limit for a layer's scratch memory (`engines/tensorrt/workspace.py`).
+    ``plans`` is a folder of plans that trtexec built, which are used as they are. Raises InputError for a
+    limit that is not a size, and for a profile that a model of ``config`` does not take.
     """
 
     def __init__(
@@ -83,33 +82,33 @@ class TensorRTTarget:
         plans: Path | None = None,
     ) -> None:
         self.name, self._config = name, config
-        #: How a plan is built: in a process of its own. Tests that stand in for TensorRT's module
+        #: Builds a plan, by default in a separate process. Tests with a fake TensorRT module
         #: replace it by `request.build_here`.
         self.build_plan: BuildsPlans = BuiltPlans(plans) if plans else build_apart
-        #: The profile in the words of the command line; empty for the default.
+        #: The profile as text on the command line; empty for the default.
         self.asked_profile, self._shapes = profile, parse_profile(profile, config)
         self._asked_workspace = parse_workspace(workspace) if workspace else None
         self._asked, self._timings, self._dump = tuple(capabilities), timings, dump
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
-        """Of the language model's plans. The other graphs' shapes follow from these."""
+        """Profiles of the language model's plans, from which the other graphs' shapes follow."""
         return self._shapes.manifest_entries()
 
     def plans_of(self, graph: Graph) -> dict[str, Shapes]:
-        """What each plan of ``graph`` is built for, by the plan's name."""
+        """The profile of each plan of ``graph``, by the plan's name."""
         if graph is Graph.LANGUAGE_MODEL:
             return self._shapes.language_plans()
         return {graph.value: self._shapes}
 
     @property
     def asked_workspace(self) -> str:
-        """The limit of a layer's scratch memory that was asked for; empty for none."""
+        """The requested limit of a layer's scratch memory; empty for none."""
         return in_words(self._asked_workspace) if self._asked_workspace else ""
 
     @property
     def options(self) -> dict[str, str]:
-        """The limit of a layer's scratch memory, and where plans come from, if either is given."""
+        """The options --workspace and --plans, if given."""
         found = {WORKSPACE: in_words(self._workspace)} if self._workspace else {}
         if isinstance(self.build_plan, BuiltPlans):
             found[PLANS] = str(self.build_plan.folder.absolute())
@@ -133,7 +132,7 @@ class TensorRTTarget:
         return found
 
     def check(self, bundle: Bundle) -> None:
-        """As :meth:`check_bundle`; EngineError for a TensorRT that is too old, or a missing GPU, too.
+        """Like :meth:`check_bundle`; also raise EngineError if TensorRT is too old or a GPU is missing.
 
         Also InputError for a compute capability that cannot be built for, and DependencyError.
         """
@@ -145,17 +144,17 @@ class TensorRTTarget:
         _LOG.info("%s builds for compute capability %s", self._tensorrt, self.compute_capability)
 
     def check_bundle(self, bundle: Bundle) -> None:
-        """Raise EngineError for a recipe that it does not take, which needs no TensorRT to see."""
+        """Raise EngineError for a recipe that the target does not take; TensorRT is not needed."""
         check_recipe(self.name, bundle)
         self._shapes.check(bundle.manifest.config)
         for block in unusual_blocks(bundle.manifest.recipe):
             _LOG.warning(
-                "%s: has int4 weights in blocks of %d; TensorRT documents 64 and 128 (quantise with "
-                "--for %s)", bundle.path, block, self.name,
+                "%s: has int4 weights in blocks of %d, but TensorRT documents only 64 and 128 (quantise "
+                "with --for %s)", bundle.path, block, self.name,
             )  # fmt: skip
 
     def build(self, bundle: Bundle, graph: Graph, folder: Path, row: Row) -> BuiltGraph:
-        """Parse ``graph`` and build it; its plan is ``graphs/NAME.plan``.
+        """Parse and build ``graph`` into ``graphs/NAME.plan``.
 
         The language model is built once for each of its plans.
         """
@@ -214,9 +213,9 @@ class TensorRTTarget:
 
     @contextmanager
     def lowered(self, source: Path, graph: Graph, folder: Path) -> Iterator[tuple[Path, Passes]]:
-        """The ONNX file to parse for the graph in ``source``, and what each pass did.
+        """Return the ONNX file to parse for the graph in ``source``, and what each pass did.
 
-        ``source`` itself if no pass changed it; else a file below ``folder``, removed at the end. Raises
+        The file is ``source`` itself if no pass changed it, else a temporary file in ``folder``. Raises
         LoweringError.
         """
         model = load_graph(source)
@@ -235,10 +234,10 @@ class TensorRTTarget:
         return PASSES[graph]
 
     def _check_lowered(self, graph: Graph, model: ir.Model) -> None:
-        """Raise LoweringError for what the parser would refuse; it is asked to say so itself here."""
+        """Raise LoweringError for what the parser would refuse; here the parser does that itself."""
 
     def _changed_outputs(self, graph: Graph) -> tuple[Port, ...] | None:
-        """What passes must make of the outputs of ``graph``; None where these stay."""
+        """The outputs that ``graph`` must have after the passes; None if they do not change."""
         wanted = engine_signature(graph, self._config, self.name)
         return None if wanted == signature(graph, self._config) else wanted.outputs
 

@@ -1,4 +1,4 @@
-"""`--trtexec FOLDER`: lowered graphs that trtexec takes, and the lines that build them.
+"""`--trtexec FOLDER`: lowered graphs for trtexec, and the commands that build them.
 
 FOLDER/build.sh         trtexec for each plan; then the command that makes an engine of the plans
 FOLDER/graphs/          NAME.onnx with its sizes fixed, and its weights
@@ -27,7 +27,7 @@ from janus_edge.progress import Task, silent
 
 @dataclass(frozen=True, slots=True)
 class TrtexecFolder:
-    """The script, and trtexec's options by plan; paths are relative to the script's folder."""
+    """The script, and trtexec's options for each plan; paths are relative to the script."""
 
     script: Path
     commands: dict[str, list[str]]
@@ -39,8 +39,8 @@ def write_trtexec(
     """Write the graphs of ``bundle`` and the script that builds them for ``target`` to ``folder``.
 
     Weights are copied, so that the folder can be moved. ``after`` is the command to run when the
-    plans are there. Neither a GPU nor TensorRT is needed. Raises InputError for a folder that has something in it, or cannot be written, and
-    EngineError for a bundle that the target does not take.
+    plans are there. Neither a GPU nor TensorRT is needed. Raises InputError if the folder is not empty or
+    cannot be written, and EngineError for a bundle that the target does not take.
     """
     target.check_bundle(bundle)
     commands = {}
@@ -71,7 +71,7 @@ def write_trtexec(
 
 
 def next_command(bundle: Bundle, target: TensorRTTarget, folder: Path, out: str) -> str:
-    """The command line that makes the engine ``out`` of the plans that the script writes."""
+    """Return the command that makes the engine ``out`` from the plans that the script writes."""
     words = ["janus-edge", "build", str(bundle.path.absolute()), out, "--target", target.name]
     if target.asked_profile:
         words += ["--profile", target.asked_profile]
@@ -90,7 +90,7 @@ def _options(
 ) -> list[str]:
     recipe, config = bundle.manifest.recipe, bundle.manifest.config
     attention = any(node.op_type == "Attention" for node in model.graph.node)
-    # the VQ model's one head is as wide as its channels
+    # the VQ model has one head with all channels
     wide = graph in (Graph.VQ_ENCODER, Graph.VQ_DECODER)
     return trtexec_options(
         PurePosixPath("graphs", f"{name}.onnx"),
@@ -108,13 +108,13 @@ def _write_graph(source: Path, graph: Graph, shapes: Profile, path: Path) -> onn
     onnx.save(model, str(path))
     for location in sorted(_locations(model)):
         if not (path.parent / location).exists():  # plans of one graph share its weights
-            # no hard link: onnx-ir reads no weights of a bundle that has one
+            # a copy: onnx-ir rejects weights with a second hard link
             shutil.copyfile(source.parent / location, path.parent / location)
     return model
 
 
 def _locations(model: onnx.ModelProto) -> set[str]:
-    """The files beside the graph that its weights are in; they have no folders in their names."""
+    """The graph's weight files, which are beside it; their names have no folders."""
     return {
         entry.value
         for tensor in model.graph.initializer

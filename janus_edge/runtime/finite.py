@@ -1,7 +1,7 @@
-"""Whether numbers are finite, from their bits: numpy's minimum of float16 takes a hundred times as long.
+"""Check numbers for finiteness by their bits: numpy's float16 minimum is a hundred times slower.
 
 The bits of a float without its sign grow with its magnitude, and infinities and NaN have the largest
-(IEEE 754): the largest of a whole array says whether all are finite, and how large they are.
+(IEEE 754). So the maximum of an array shows whether all are finite, and how large they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: By the stored type: signed and unsigned integers of its size. bfloat16 is stored as its 16 bits.
+#: Signed and unsigned integers of each stored type's size. bfloat16 is stored as its 16 bits.
 _INTEGERS: dict[str, tuple[Any, Any]] = {
     "float16": (np.int16, np.uint16),
     "uint16": (np.int16, np.uint16),
@@ -31,8 +31,8 @@ def largest_magnitude(stored: NDArray[Any]) -> float:
     if not stored.size:
         return 0.0
     signed, unsigned = (stored.view(integer) for integer in _INTEGERS[kind])
-    # as signed integers the largest value is the largest positive float, as unsigned ones it is the
-    # negative float of the largest magnitude, if there is one; no array is made for this
+    # the maximum as signed integers is the largest positive float; as unsigned integers it is the
+    # negative float of largest magnitude, if any. Neither allocates an array
     without_sign = np.iinfo(signed.dtype).max
     bits = max(int(signed.max()), int(unsigned.max()) & without_sign)
     if kind == "uint16":

@@ -118,9 +118,9 @@ def chat_plan(bundle: Bundle, capacity: int) -> MemoryPlan:
 
 
 def _held(bundle: Bundle, positions: int) -> int:
-    """Positions of the cache for a request: an engine's plan has one capacity, whatever is asked."""
+    """Cache positions for a request, rounded up to the capacity of an engine's plan."""
     found = bundle.manifest.capacity_for(positions) if isinstance(bundle, Engine) else None
-    return found or positions  # beyond all plans it is refused when it is bound
+    return found or positions  # too large for all plans: binding refuses it
 
 
 def _weights(bundle: Bundle, graphs: Iterable[Graph]) -> tuple[MemoryItem, ...]:

@@ -1,11 +1,11 @@
 """What a model takes of a machine whose processor and GPU share one memory, before it runs there.
 
 A budget holds the weights of the graphs that a use opens, the KV cache, logits and noise, scratch
-memory, and CUDA's context. Scratch is the builder's word where an engine has it, else an estimate
-(`scratch_bytes`); the context is an estimate (`CUDA_CONTEXT`). The text embeddings are not part of it:
-they are mapped from their file, and the system may drop their pages. Neither is the page cache that a
-plan's file takes while it is opened, which Linux gives up when memory is short: it is shown beside
-the total (`Budget.page_cache`). What the system needs is an allowance, not a measurement (`system_bytes`).
+memory, and CUDA's context. Scratch memory is the builder's figure if an engine has one, else an estimate
+(`scratch_bytes`). The context is an estimate (`CUDA_CONTEXT`). Text embeddings are not counted: they are
+mapped from their file, and the system may drop their pages. Nor is the page cache of a plan that is being
+opened, which Linux frees on demand; it is shown beside the total (`Budget.page_cache`). The system's own
+need is an allowance, not a measurement (`system_bytes`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ MACHINES = tuple(size * GIB for size in (8, 16, 32, 64))
 #: Tokens that a prompt is taken to have.
 PROMPT = 64
 
-#: An estimate of what CUDA's context takes of the memory, with the kernels of some graphs. Not measured
-#: here. Said of others: 229 MiB when TensorRT starts CUDA on a Jetson's library (NVIDIA/TensorRT#2217),
-#: 274 MiB for PyTorch with modules loaded lazily, 636 MiB without (pytorch/pytorch#86509).
+#: Estimated memory of CUDA's context with the kernels of some graphs. Not measured here. Reported
+#: elsewhere: 229 MiB when TensorRT starts CUDA on a Jetson's library (NVIDIA/TensorRT#2217), 274
+#: MiB for PyTorch with modules loaded lazily, 636 MiB without (pytorch/pytorch#86509).
 CUDA_CONTEXT = 300 << 20
 
 #: The graphs that a use opens. Everything: painting, answering and encoding in one process.
@@ -56,10 +56,10 @@ USES: dict[str, tuple[Graph, ...]] = {
 class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
-    ``scratch`` has the graphs of which an engine's builder stated scratch memory; ``capacities`` are
-    those of an engine's plans, empty where any will do. ``cuda`` is whether CUDA runs it, ``split``
-    whether the language model's prefill and decode are plans of their own, both with all weights.
-    ``new_rows`` are the tokens of a prefill whose keys and values an engine returns beside the cache
+    ``scratch`` has the graphs whose scratch memory the builder stated. ``capacities`` are those of an
+    engine's plans, empty if any will do. ``cuda`` is whether CUDA runs it. ``split`` is whether prefill
+    and decode of the language model are separate plans, each with all weights. ``new_rows`` is the number
+    of prefill tokens whose keys and values an engine returns outside the cache
     (`graphs.engine_signature`), else 0.
     """
 
@@ -121,8 +121,8 @@ class ModelBytes:
 class Budget:
     """The parts of one use, and the rows and positions of its KV cache.
 
-    ``page_cache`` is an estimate of the pages of the largest plan's file, which lie in memory beside
-    its weights while it is opened and are then given up; 0 where graphs are not copied to a GPU.
+    ``page_cache`` estimates the cached pages of the largest plan's file. They are in memory beside its
+    weights while it is opened, and are freed afterwards; 0 if graphs are not copied to a GPU.
     """
 
     use: str
@@ -144,13 +144,12 @@ class Budget:
 def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tuple[Budget, ...]:
     """A budget for each of USES.
 
-    ``rows`` are the language model's when painting, two per picture under guidance; answering has
-    one. ``capacity`` is in positions; without it, painting has room for a prompt of 64 tokens and a
-    picture, answering for one with an image and as much again; an engine has the smallest of its
-    plans that takes as many. With everything open there is one cache at a time, of the larger size,
-    and one plan of the language model: of several, one is closed where memory is short. Raises
-    InputError for less than 1, for positions that the model has not, and for another capacity than an
-    engine's.
+    ``rows`` is the language model's number of rows when painting, two per picture under guidance;
+    answering has one. ``capacity`` is in positions. Without it, painting has room for a prompt of 64
+    tokens and a picture, and answering for a prompt with an image and the same again. An engine uses its
+    smallest plan that is large enough. With everything open, one cache of the larger size is counted and
+    one plan of the language model, since a plan is closed if memory is short. Raises InputError for less
+    than 1, for more positions than the model has, and for a capacity that the engine does not have.
     """
     lm, tokens = model.config.language, model.config.image_tokens
     if rows < 1 or (capacity is not None and not 1 <= capacity <= lm.max_positions):
@@ -161,7 +160,7 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
     if model.capacities and capacity is not None and capacity not in model.capacities:
         built = " and ".join(map(str, model.capacities))
         raise InputError(
-            f"the engine was built for a capacity of {built}, not {capacity}: leave the capacity out, "
+            f"the engine was built for capacity {built}, not {capacity}: leave the capacity out, "
             "or build another engine"
         )
 
@@ -248,7 +247,7 @@ def system_bytes(memory: int) -> int:
     """What is left to the system on a machine with ``memory`` bytes: 1.5 GiB and a 16th.
 
     The 16th stands for memory that firmware keeps before the kernel counts (an 8 GB module reports
-    about 7.4 GiB), the rest for a system without a desktop, CUDA's libraries (its context is a part of
-    its own), and what Python and its packages take.
+    about 7.4 GiB), the rest for a system without a desktop, CUDA's libraries (the context is
+    counted separately), and for Python and its packages.
     """
     return 3 * GIB // 2 + memory // 16

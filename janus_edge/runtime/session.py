@@ -74,7 +74,7 @@ class OrtCpuBackend:
             )
         if "nvfp4" in bundle.manifest.recipe.number_types:
             raise BackendError(
-                f"{bundle.path}: its weights are nvfp4, for which ONNX Runtime has no CPU kernels; "
+                f"{bundle.path}: its weights are nvfp4, and ONNX Runtime has no CPU kernels for them; "
                 "quantise the float bundle with --recipe int4-weight for this machine"
             )
         self.float_dtype: np.dtype[Any] = np.dtype(float_type)

@@ -108,7 +108,7 @@ def test_missing_key(data: Data, path: str) -> None:
         ("plans.0.profiles.0.rows.smallest", 3, "found 3, 2, 8"),
         ("plans.0.profiles.0.rows.smallest", 0, "found 0, 2, 8"),
         ("plans.0.profiles", [], "the profiles of a plan must have one capacity"),
-        ("plans.0.name", "../x", "is not a plan's name"),
+        ("plans.0.name", "../x", "is not a valid plan name"),
         ("plans.0.file", "/etc/passwd", "is not a relative path"),
         ("plans.0.file", "graphs/none", "'graphs/none' is used but not listed"),
         ("plans.0.file", "tokenizer.json", "the first plan must be 'graphs/language_model.onnx'"),
@@ -165,8 +165,8 @@ def test_several_plans(data: Data) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "language_model"}, "two plans have one name"),
-        ({"capacity": 64}, "the plans' capacities must rise"),
+        ({"name": "language_model"}, "two plans have the same name"),
+        ({"capacity": 64}, "the capacities of the plans must increase"),
         (
             {"profile": {"rows": {"smallest": 1, "typical": 1, "largest": 1}}},
             "all plans must have the same rows",

@@ -75,7 +75,7 @@ def test_capabilities(name: str, taken: tuple[str, ...], lacking: tuple[str, ...
     for capability in lacking:
         reason = capability_refusal(recipe, (taken[0], capability))
         assert reason is not None
-        assert f"or newer, not {capability}: build for such GPUs alone" in reason
+        assert f"or newer, not {capability}: build only for such GPUs" in reason
 
 
 def test_blocks_of_int4() -> None:

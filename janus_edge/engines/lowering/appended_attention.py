@@ -1,20 +1,20 @@
-"""Attention beside the cache: past keys and values are read only, new ones become graph outputs.
+"""Attention with a read-only cache: new keys and values become graph outputs.
 
     scores  = [scale q past_k^T, scale q new_k^T] + mask           [B, heads, S, C + S]
     weights = softmax(scores)
     y = weights[..., :C] past_v + weights[..., C:] new_v
     mask[b, 0, s, c] = 0 where c < past_lengths[b], or c >= C and c - C <= s; else the lowest number
 
-This is Attention (is_causal, nonpad_kv_seqlen) on the present that TensorScatter makes of past and
-new, without making it: an engine whose version has no update in place would copy the whole cache
-for that. The outputs ``present_key.i`` and ``present_value.i`` become ``new_key.i`` and
-``new_value.i`` [B, kv_heads, S, D] (`graphs.engine_signature`); whatever runs the graph writes
-them into the cache at ``past_lengths`` before the next call.
+This equals Attention (is_causal, nonpad_kv_seqlen) on the cache that TensorScatter returns, but does
+not create that cache: TensorRT before 10.15 cannot update in place and would copy all of it. The
+outputs ``present_key.i`` and ``present_value.i`` become ``new_key.i`` and ``new_value.i``
+[B, kv_heads, S, D] (`graphs.engine_signature`). The caller writes them into the cache at
+``past_lengths`` before the next call.
 
-Every query sees its own key, so no row of the softmax is masked as a whole, and the lowest finite
-number serves as well as minus infinity: a masked weight is exp(lowest - maximum) = 0. But 0 x NaN
-is NaN, so masked positions of the past must be finite: the runtime zeroes a new cache, and what
-later overwrites it (pads, refuted drafts) was computed by the same graph.
+Every query sees its own key, so no softmax row is masked entirely, and the lowest finite number works
+as well as minus infinity: a masked weight is exp(lowest - maximum) = 0. But 0 x NaN is NaN, so masked
+positions of the past must be finite. The runtime zeroes a new cache, and the padding and rejected
+drafts that later overwrite it come from the same graph.
 
 Queries are scaled before the product, as in :mod:`primitive_attention`, so the cache is read once
 for the scores and once for the sum, and never written.
@@ -36,13 +36,13 @@ from janus_edge.engines.lowering.rotary_positions import lengths_of
 
 _LAST = 2**63 - 1  # the end of an axis, for Slice
 
-#: Masks by past lengths, float type, and the sizes of query and cache.
+#: Masks by past lengths, float type, query size and cache size.
 _Masks = dict[tuple[object, ...], ir.Value]
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An Attention on a cache that is written at ``past_lengths`` [B]."""
+    """An Attention whose cache is written at ``past_lengths`` [B]."""
 
     attention: ir.Node
     query: ir.Value
@@ -56,7 +56,7 @@ class _Place:
 
 
 def rewrite(model: ir.Model) -> Outcome:
-    """Every Attention on a cache that TensorScatter updates; others are left with the reason."""
+    """Rewrite every Attention whose cache TensorScatter updates; report the rest and why."""
     changed, left, masks = 0, [], _Masks()
     for node in nodes_of(model, "Attention"):
         try:
@@ -73,10 +73,10 @@ def rewrite(model: ir.Model) -> Outcome:
 
 def _match(attention: ir.Node) -> _Place:
     causal = attention.attributes.get_int("is_causal", 0) == 1
-    check(causal and len(attention.inputs) == 7, "it is not causal on a cache of given lengths")
-    check(not any(attention.inputs[3:6]), "it has a mask, or a past of its own")
+    check(causal and len(attention.inputs) == 7, "it is not causal, or has no cache with lengths")
+    check(not any(attention.inputs[3:6]), "it has a mask or its own past")
     used = [o for o in attention.outputs[1:] if o.uses() or o.is_graph_output()]
-    check(not used, "more than its first output is read")
+    check(not used, "an output other than its first is read")
     query, cached_key, cached_value = map(known, attention.inputs[:3])
     check(query.dtype in LOWEST, f"{matching.named(query)} is {query.dtype}")
     scale = attention.attributes.get_float("scale", 1 / math.sqrt(matching.size(query, 3)))
@@ -89,12 +89,12 @@ def _match(attention: ir.Node) -> _Place:
         },
     )  # fmt: skip
     key, value = (_update(attention, cached, query.dtype) for cached in (cached_key, cached_value))
-    check(key.at is value.at, "keys and values are written at different places")
+    check(key.at is value.at, "keys and values are written at different positions")
     lengths = lengths_of(known(attention.inputs[6]), key.at)
     heads, kv_heads = matching.size(query, 1), matching.size(key.past, 1)
     check(
         heads % kv_heads == 0 and matching.size(value.past, 1) == kv_heads,
-        f"{heads} heads do not share {kv_heads} keys",
+        f"{heads} heads are not a multiple of {kv_heads} key heads",
     )
     return _Place(
         attention, query, key, value, lengths.past, heads, kv_heads, scale, ir.DataType(precision)
@@ -102,7 +102,7 @@ def _match(attention: ir.Node) -> _Place:
 
 
 def _update(attention: ir.Node, cached: ir.Value, dtype: ir.DataType | None) -> CacheWrite:
-    """The update of keys or values whose only purposes are this attention and the graph's output."""
+    """Match the update of keys or values that only this attention and the graph's output read."""
     found = cache_write(cached)
     new, present = found.new, found.present
     check(found.scale is None, "its cache is quantised")
@@ -110,7 +110,7 @@ def _update(attention: ir.Node, cached: ir.Value, dtype: ir.DataType | None) -> 
     check(not new.is_graph_output(), f"{matching.named(new)} is an output already")
     check(
         present.is_graph_output() and (present.name or "").startswith("present_"),
-        f"{matching.named(present)} is no output present_*",
+        f"{matching.named(present)} is not an output present_*",
     )
     readers = {use.node for use in present.uses()}
     check(readers == {attention}, f"{matching.named(present)} is read elsewhere")
@@ -142,7 +142,7 @@ def _rewrite(graph: ir.Graph, place: _Place, masks: _Masks) -> None:
 
 
 def _mask(write: Writer, place: _Place, masks: _Masks) -> ir.Value:
-    """What is added to the scores; one for all layers of equal sizes."""
+    """The mask to add to the scores, shared by layers of equal sizes."""
     dtype, query, past = place.query.dtype, place.query, place.key.past
     assert dtype is not None
     alike = (sizes(query, 0, 2), sizes(past, 2))
@@ -155,7 +155,7 @@ def _mask(write: Writer, place: _Place, masks: _Masks) -> ir.Value:
 
 
 def _seen(write: Writer, place: _Place) -> ir.Value:
-    """Whether query s of row b sees key c of past and new keys: bool [B, 1, S, C + S]."""
+    """Whether query s of row b attends to key c, past or new: bool [B, 1, S, C + S]."""
     int64, boolean = ir.DataType.INT64, ir.DataType.BOOL
     capacity, new = write.size(place.key.past, 2), write.size(place.query, 2)
     keys = write.count(write.op("Add", [capacity, new], int64, ir.Shape([1])))
@@ -172,7 +172,7 @@ def _seen(write: Writer, place: _Place) -> ir.Value:
 
 
 def _return_new(graph: ir.Graph, update: CacheWrite) -> None:
-    """Let the new keys or values be the graph's output where the present ones were."""
+    """Replace the present keys or values in the graph's outputs by the new ones."""
     place = graph.outputs.index(update.present)
     assert update.present.name is not None
     update.new.name = update.present.name.replace("present_", "new_", 1)

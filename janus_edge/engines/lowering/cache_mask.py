@@ -4,12 +4,12 @@
         seen[b, 0, s, c] = c < lengths[b] - S + s + 1           bool [B, 1, S, C]
 
 TensorRT's ONNX parser (TensorRT-RTX 1.7.1) reads Attention's first six inputs and drops the seventh,
-``nonpad_kv_seqlen``, without a word; ``is_causal`` becomes a mask aligned to the upper left. A prefill
-is then right, and every later step attends to position 0 alone. An explicit mask says the same in the
-input that is read. One mask serves all layers.
+``nonpad_kv_seqlen``, without a message; ``is_causal`` becomes a mask aligned to the upper left. A
+prefill is then right, but every later step attends to position 0 alone. An explicit mask carries the
+same information in an input that the parser reads. All layers share one mask.
 
-Not taken: the network's own ``key_value_lengths`` with a mask aligned to the lower right. It builds,
-and NVIDIA's Model-Connect removed it again because of wrong tokens (issues 955, 1035, 1048).
+Alternative not used: the network's own ``key_value_lengths`` with a mask aligned to the lower right.
+It builds, but NVIDIA's Model-Connect removed it because of wrong tokens (issues 955, 1035, 1048).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from janus_edge.engines.lowering.primitives import (
     unexpected_attribute,
 )
 
-#: Masks by lengths and the sizes S and C.
+#: Masks by lengths, S and C.
 _Masks = dict[tuple[object, ...], ir.Value]
 
 
 def rewrite(model: ir.Model) -> Outcome:
-    """Replace the lengths of every causal Attention over a cache; report the others and why."""
+    """Replace the lengths of every causal Attention over a cache; report the rest and why."""
     changed, left, masks = 0, [], _Masks()
     for node in nodes_of(model, "Attention"):
         reason = _reason(node)
@@ -48,7 +48,7 @@ def _reason(node: ir.Node) -> str | None:
     if lengths is None:
         return "it has no nonpad_kv_seqlen"
     if any((mask, past_key, past_value)):
-        return "it has a mask or a cache of its own"
+        return "it has a mask or its own cache"
     if node.attributes.get_int("is_causal", 0) != 1:
         return "it has nonpad_kv_seqlen without is_causal"
     for each in (query, key):
@@ -75,7 +75,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node, masks: _Masks) -> None:
 def _seen(write: Writer, query: ir.Value, key: ir.Value, lengths: ir.Value) -> ir.Value:
     """Which keys each new token attends to: bool [B, 1, S, C].
 
-    Less, since the parser makes three layers of LessOrEqual.
+    It uses Less, because the parser turns LessOrEqual into three layers.
     """
     int64, boolean = ir.DataType.INT64, ir.DataType.BOOL
     assert query.shape is not None

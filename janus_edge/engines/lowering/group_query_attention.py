@@ -87,15 +87,15 @@ def rewrite(model: ir.Model) -> Outcome:
 
 def _match(attention: ir.Node) -> _Place:
     causal = attention.attributes.get_int("is_causal", 0) == 1
-    check(causal and len(attention.inputs) == 7, "it is not causal on a cache of given lengths")
-    check(not any(attention.inputs[3:6]), "it has a mask, or a past of its own")
+    check(causal and len(attention.inputs) == 7, "it is not causal, or has no cache with lengths")
+    check(not any(attention.inputs[3:6]), "it has a mask or its own past")
     used = [o for o in attention.outputs[1:] if o.uses() or o.is_graph_output()]
-    check(not used, "more than its first output is used")
+    check(not used, "an output other than its first is used")
     scale = attention.attributes.get_float("scale", None)
     matching.only_attributes(attention, {"is_causal": [1], "scale": [scale]})
     query, cached_key, cached_value = map(known, attention.inputs[:3])
     key, value = cache_write(cached_key), cache_write(cached_value)
-    check(key.at is value.at, "keys and values are written at different places")
+    check(key.at is value.at, "keys and values are written at different positions")
     check((key.scale is None) == (value.scale is None), "only keys or only values are quantised")
     query_rotary, key_rotary = (
         producer(query, "RotaryEmbedding"),

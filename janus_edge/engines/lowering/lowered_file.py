@@ -22,9 +22,9 @@ def lower_graph(
 ) -> Passes:
     """Run ``passes`` on the graph called ``name``, in place.
 
-    Its inputs must stay what they are, and its outputs too unless ``outputs`` says what they become
-    (a dtype ``float`` is that of the graph's first output). Raises LoweringError as
-    :func:`passes.lower`, and for a graph with other inputs or outputs than that.
+    Its inputs must not change, nor its outputs unless ``outputs`` lists new ones (dtype ``float`` means the
+    type of the graph's first output). Raises LoweringError like :func:`passes.lower`, and if the inputs
+    or outputs are different.
     """
     graph = model.graph
     wanted = _ports(graph.inputs), _ports(graph.outputs)
@@ -72,7 +72,7 @@ def _ports(values: Sequence[ir.Value]) -> list[str]:
 
 
 def _stated(ports: Sequence[Port], float_type: ir.DataType | None) -> list[str]:
-    """As :func:`_ports`, of what the graph table states."""
+    """Like :func:`_ports`, from the graph table."""
     found = []
     for port in ports:
         dtype = float_type if port.dtype == "float" else ir.DataType[port.dtype.upper()]

@@ -3,14 +3,14 @@
     softmax(scale q k^T) v
 
 The queries are scaled before the product, by the whole factor. ONNX scales queries and keys by its
-root each, for the same reason, that a product of float16 must not overflow; queries alone are the
+root each, for the same reason: a float16 product must not overflow. Scaling queries alone touches the
 smaller tensor. Softmax has the type of the inputs, or that of the attribute ``softmax_precision``;
 TensorRT's float16 kernels accumulate in float32.
 
 Grouped queries: heads that share a key stand behind one another, so that reshaping them into
 [B, kv_heads, group S, D] makes one product per key without repeating keys.
 
-Attention on a cache is :mod:`appended_attention`'s.
+:mod:`appended_attention` handles attention on a cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from janus_edge.engines.lowering.primitives import (
 
 
 def rewrite(model: ir.Model) -> Outcome:
-    """Every Attention without mask and cache; others are left with the reason."""
+    """Rewrite every Attention without mask and cache; report the rest and why."""
     changed, left = 0, []
     for node in nodes_of(model, "Attention"):
         reason = _reason(node)
@@ -48,9 +48,9 @@ def _reason(node: ir.Node) -> str | None:
     """Why ``node`` is left; None where it fits."""
     query, key, value, mask, past_key, past_value, lengths = inputs_of(node, 7)
     if any((mask, past_key, past_value, lengths)):
-        return "it has a mask, a cache or lengths of its own"
+        return "it has a mask, a cache or lengths"
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-        return "more than its first output is read"
+        return "an output other than its first is read"
     for each in (query, key, value):
         assert each is not None
         if each.shape is None or len(each.shape) != 4:
@@ -60,7 +60,7 @@ def _reason(node: ir.Node) -> str | None:
         if each.dtype not in LOWEST or query is None or each.dtype != query.dtype:
             return f"'{each.name}' is {each.dtype}"
     if _size(query, 1) % _size(key, 1) or _size(key, 1) != _size(value, 1):
-        return f"{_size(query, 1)} heads do not share {_size(key, 1)} keys"
+        return f"{_size(query, 1)} heads are not a multiple of {_size(key, 1)} key heads"
     allowed: Allowed = {
         "is_causal": (0,),
         "scale": (node.attributes.get_float("scale", 0.0),),

@@ -53,7 +53,7 @@ class Writer:
         return self.op("Cast", [value], dtype, value.shape, to=int(dtype))
 
     def softmax(self, value: ir.Value, precision: ir.DataType) -> ir.Value:
-        """The softmax of the last axis, computed in ``precision``, in the type of ``value``."""
+        """Softmax over the last axis, computed in ``precision`` and returned in the type of ``value``."""
         assert value.dtype is not None
         wide = self.op("Softmax", [self.cast(value, precision)], precision, axis=-1)
         return self.cast(wide, value.dtype)

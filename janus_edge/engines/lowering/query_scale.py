@@ -1,11 +1,11 @@
-"""Attention's scale on the queries alone.
+"""Apply attention's scale to the queries alone.
 
     Attention(q, k, v, scale = s)   ->   Attention(Mul(q, s), k, v, scale = 1)
 
 ONNX scales queries and keys by the root of ``s`` each. TensorRT's parser writes that as two products,
-so a step would read, multiply and write every key of the cache. A product with the queries costs next
-to nothing. Where ``s`` is a power of two (heads of 16 or 64 channels) it moves into the constants of
-the projection that makes the queries, if every value stays exact; the product is then gone.
+so a step would read, multiply and write every key of the cache. Multiplying the queries costs almost
+nothing. If ``s`` is a power of two (heads of 16 or 64 channels) and every value stays exact, it
+moves into the constants of the query projection, which removes the product.
 
 The parser adds its two products even for a scale of 1; `engines/tensorrt/attention.py` removes them
 from the parsed network.
@@ -23,12 +23,12 @@ from janus_edge.engines.lowering.matching import Unlike, check, known, producer
 from janus_edge.engines.lowering.passes import Outcome
 from janus_edge.engines.lowering.primitives import Writer, nodes_of
 
-#: What may lie between a projection and its attention: linear, and without constants to scale.
+#: Operators allowed between a projection and its attention: linear, without constants to scale.
 _LINEAR = ("Reshape", "Transpose", "RotaryEmbedding", "Unsqueeze", "Squeeze")
 
 
 def rewrite(model: ir.Model) -> Outcome:
-    """Scale the queries of every Attention; report those left and why."""
+    """Scale the queries of every Attention; report the rest and why."""
     changed, left = 0, []
     for node in nodes_of(model, "Attention"):
         query = node.inputs[0]
@@ -71,7 +71,7 @@ def _fold(graph: ir.Graph, query: ir.Value, scale: float) -> None:
     product = producer(value, "MatMul")
     check(_readers(value) == 1, f"{matching.named(value)} has other readers")
     weight, holder = known(product.inputs[1]), product
-    if matching.stored(weight) is None:  # scaling a scale scales the weights
+    if matching.stored(weight) is None:  # scaling the quantisation scale scales the weights
         holder = producer(weight, "DequantizeLinear")
         check(_readers(weight) == 1, f"{matching.named(weight)} has other readers")
         weight = known(holder.inputs[1])
@@ -88,13 +88,13 @@ def _source(value: ir.Value, node: ir.Node) -> ir.Value:
 
 
 def _readers(value: ir.Value) -> int:
-    """How many nodes read values of ``value``, and whether the graph gives it out; Shape reads none."""
+    """Count readers of ``value``, plus one if it is a graph output; Shape reads no values."""
     reading = [use for use in value.uses() if not matching.is_op(use.node, "Shape")]
     return len(reading) + value.is_graph_output()
 
 
 def _times(value: ir.Value, scale: float) -> ir.Value:
-    """A new constant that is ``value`` times ``scale``; raises Unlike if a value would be rounded."""
+    """Return a new constant, ``value`` times ``scale``; raises Unlike if a value would be rounded."""
     tensor = matching.stored(value)
     check(tensor is not None, f"{matching.named(value)} is not a constant")
     assert tensor is not None
@@ -103,6 +103,6 @@ def _times(value: ir.Value, scale: float) -> ir.Value:
     after = before * factor
     check(np.array_equal(after / factor, before), f"{matching.named(value)} would be rounded")
     name = f"{value.name}.scaled"
-    check(name not in known(value).graph.initializers, f"{name} exists")  # type: ignore[union-attr]
+    check(name not in known(value).graph.initializers, f"{name} already exists")  # type: ignore[union-attr]
     made = ir.tensor(after, dtype=tensor.dtype, name=name)
     return ir.Value(name=name, type=value.type, shape=value.shape, const_value=made)

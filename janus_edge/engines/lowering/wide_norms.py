@@ -1,11 +1,12 @@
-"""Layer and group norms of 16-bit graphs computed in float32.
+"""Compute layer and group norms of 16-bit graphs in float32.
 
     LayerNormalization(x, scale, bias)   ->   Cast(LayerNormalization(Cast(x), scale, bias))
 
-ONNX computes mean and variance in float32 (``stash_type`` 1). TensorRT's parser has no place for that:
-its normalization layer reads and writes 16 bits, and the bindings of TensorRT-RTX 1.7.1 do not say what
-it sums in. The variance of 1152 channels or of a whole image in float16 loses digits and overflows, so
-the type is written into the graph. RMSNormalization needs no rewrite: the parser casts it itself.
+ONNX computes mean and variance in float32 (``stash_type`` 1). TensorRT's parser cannot express
+that: its normalization layer reads and writes 16 bits, and the bindings of TensorRT-RTX 1.7.1 do not
+say which type it sums in. The variance of 1152 channels or of a whole image in float16 loses digits
+and overflows, so the type is written into the graph. RMSNormalization needs no rewrite: the parser
+casts it itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 def rewrite(model: ir.Model) -> Outcome:
-    """Widen every layer and group norm of 16 bits; report those left and why."""
+    """Widen every 16-bit layer and group norm; report the rest and why."""
     changed, left = 0, []
     norms = [node for norm in _NORMS for node in nodes_of(model, norm)]
     for node in [norm for norm in norms if norm.outputs[0].dtype in _NARROW]:

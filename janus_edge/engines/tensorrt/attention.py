@@ -1,4 +1,4 @@
-"""What is changed in a parsed network: attention and the KV cache's write positions."""
+"""Changes to a parsed network: attention and the KV cache's write positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from janus_edge.errors import EngineError
 
 
 def attention_layers(tensorrt: TensorRT, network: INetworkDefinition) -> int:
-    """Return the number of attention layers; 0 in versions that have none."""
+    """Return the number of attention layers; 0 in versions without them."""
     return len([*_attentions(tensorrt, network)])
 
 
@@ -23,7 +23,7 @@ def allow_decomposition(tensorrt: TensorRT, network: INetworkDefinition) -> int:
     """Let attention without a fused kernel be built from several kernels; return the number of layers.
 
     Float32 attention needs it, and heads of more than 256 channels (the VQ models have one of 512).
-    Elsewhere it would hide that a fused kernel is missing, so it is the second try of a build.
+    Elsewhere it would hide a missing fused kernel, so it is used only for a build's second attempt.
     """
     layers = [*_attentions(tensorrt, network)]
     for layer in layers:
@@ -34,11 +34,11 @@ def allow_decomposition(tensorrt: TensorRT, network: INetworkDefinition) -> int:
 def remove_unit_products(
     tensorrt: TensorRT, network: INetworkDefinition, names: Collection[str]
 ) -> int:
-    """Let attention read queries and keys directly, not their products with 1; return how many.
+    """Remove the products with 1 before attention's queries and keys; return how many.
 
     The parser multiplies both by the root of the scale, even where the graph's scale is 1 (all are,
     after `lowering/query_scale.py`). The product with the keys would read and write the whole cache in
-    every step. ``names`` are the graph's values: tensors with such a name are the graph's own and stay.
+    every step. ``names`` are the graph's values: tensors with such a name belong to the graph and stay.
     Raises EngineError if TensorRT refuses the change.
     """
     makers = _makers(network)
@@ -61,9 +61,9 @@ def remove_unit_products(
 
 
 def share_write_positions(tensorrt: TensorRT, network: INetworkDefinition) -> int:
-    """Let all KV cache updates read one int32 cast of the lengths; return how many read another's.
+    """Share one int32 cast of the lengths among all KV cache updates; return how many were changed.
 
-    The parser casts the same int64 lengths once for each of them: two small kernels a layer.
+    The parser casts the same int64 lengths once for each update: two small kernels per layer.
     """
     if not tensorrt.features.cache_update:
         return 0
@@ -84,7 +84,7 @@ def share_write_positions(tensorrt: TensorRT, network: INetworkDefinition) -> in
 
 
 def _attentions(tensorrt: TensorRT, network: INetworkDefinition) -> Iterator[IAttentionInputLayer]:
-    """The first layer of each attention; none in versions without attention layers."""
+    """Yield the first layer of each attention; none in versions without attention layers."""
     if not tensorrt.features.attention:
         return
     trt = tensorrt.module
@@ -95,9 +95,9 @@ def _attentions(tensorrt: TensorRT, network: INetworkDefinition) -> Iterator[IAt
 
 
 def _factor(tensorrt: TensorRT, makers: dict[str, ILayer], layer: ILayer) -> ITensor | None:
-    """What ``layer`` combines with one constant value; None if it does something else.
+    """Return the tensor that ``layer`` multiplies by a uniform constant; None for any other layer.
 
-    The parser makes no such layer in front of attention but its product with the scale's root.
+    The only such layer that the parser puts before attention is the product with the scale's root.
     """
     kind = tensorrt.module.LayerType
     source, factor = layer.get_input(0), layer.get_input(1) if layer.num_inputs > 1 else None
@@ -112,7 +112,7 @@ def _factor(tensorrt: TensorRT, makers: dict[str, ILayer], layer: ILayer) -> ITe
 
 
 def _makers(network: INetworkDefinition) -> dict[str, ILayer]:
-    """The layer that makes each tensor, by the tensor's name."""
+    """The layer that produces each tensor, by the tensor's name."""
     found = {}
     for layer in _layers(network):
         for index in range(layer.num_outputs):

@@ -21,7 +21,7 @@ from janus_edge.errors import EngineError
 from janus_edge.graphs import Graph, Signature
 from janus_edge.progress import Row
 
-#: Weights that grew by less than this factor, or by so many bytes, are only aligned otherwise.
+#: Growth of the weights, as a factor and in bytes, that alignment alone can explain.
 _GROWTH, _PADDING = 1.05, 1 << 20
 
 #: Characters of the builder's own words that a note keeps.
@@ -30,13 +30,14 @@ _REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class BuiltPlan:
-    """A plan that was written, and what its building told.
+    """A plan that was written, and figures of its build.
 
     ``weight_bytes`` are those of the graph's constants, ``device_weight_bytes`` of the plan's once
     it is loaded; ``device_bytes`` is the scratch memory that an execution context takes, of the
-    optimisation profile that takes most. Both are the builder's word, None where it said nothing.
-    ``precisions`` counts layers of the network by type and precision (no engine can be asked without
-    a GPU). ``attention`` and ``notes`` are as in :class:`GraphBuild`. ``timing_cache`` is for the next build, None where builds measure nothing.
+    optimisation profile that takes most. The builder reports both, or None.
+    ``precisions`` counts layers of the network by type and precision, because an engine cannot be
+    inspected without a GPU. ``attention`` and ``notes`` are as in :class:`GraphBuild`. ``timing_cache`` is
+    for the next build; None if builds measure nothing.
     """
 
     path: Path
@@ -70,13 +71,13 @@ def build_plan(
 ) -> BuiltPlan:
     """Parse and build ``graph_file`` into the plan ``out``, which appears when it is complete.
 
-    ``ports`` are the inputs and outputs that it must have, the graph table's unless given.
-    ``capabilities`` ('8.9') are of the GPUs to build for, where TensorRT can choose; ``workspace``
+    ``ports`` are the inputs and outputs that it must have, by default the graph table's.
+    ``capabilities`` ('8.9') are those to build for, if TensorRT can choose; ``workspace``
     limits the scratch memory of a layer, in bytes. ``refit`` lets weights be changed later
-    (TensorRT-RTX 1.7 then wants a GPU to build). The network is written to ``dump`` as text before it
-    is built, so that it can be read when building fails; the plan then keeps its layers' details.
-    Fused attention is tried first, then decomposed. Raises EngineError with TensorRT's words and the
-    fix, and InputError for a profile or capability that cannot be had; neither leaves a file.
+    (TensorRT-RTX 1.7 then needs a GPU to build). With ``dump``, the network is written there as text
+    before it is built, so it can be read even if the build fails, and the plan keeps its layers' details.
+    Fused attention is tried first, then decomposed. Raises EngineError with TensorRT's message and the
+    fix, and InputError for a profile or capability that is not available; neither leaves a file.
     """
     started, shapes = time.perf_counter(), optimization_profiles(graph, config, profile)
     lacking = list[str]()
@@ -84,7 +85,7 @@ def build_plan(
     def attempt(*, decomposed: bool) -> BuiltPlan | None:
         """The plan; None if attention lacks a fused kernel and may not be decomposed.
 
-        The objects of one attempt are gone before the next: builders that live at once share a logger.
+        The objects of one attempt are freed before the next, since live builders share a logger.
         """
         messages = Messages()
         if progress:
@@ -112,7 +113,7 @@ def build_plan(
                 return None
             raise
         finally:
-            del monitor  # lived as long as the build
+            del monitor  # TensorRT uses it until here
         return BuiltPlan(
             path=out,
             size=size,
@@ -180,7 +181,7 @@ def _write(
         partial.replace(out)
     except OSError as failure:
         raise EngineError(
-            f"{out}: cannot be written ({failure.strerror}); free some space, or choose another place"
+            f"{out}: cannot be written ({failure.strerror}); free some space, or choose another folder"
         ) from failure
     finally:
         partial.unlink(missing_ok=True)

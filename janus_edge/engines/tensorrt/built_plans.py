@@ -1,4 +1,4 @@
-"""Plans that were built elsewhere (`--plans FOLDER`), by trtexec: FOLDER/NAME.plan, as an engine has them."""
+"""Plans built elsewhere by trtexec (`--plans FOLDER`): FOLDER/NAME.plan, named as in an engine."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from janus_edge.tensorrt_module import Installed
 #: The option's name in an engine's manifest, and after two hyphens on the command line.
 OPTION = "plans"
 
-#: How a plan begins, by TensorRT's own check (`printPlanVersion` in trtexec's source).
+#: The first bytes of a plan, from `printPlanVersion` in trtexec's source.
 _TAG = b"ftrt\x00\x00\x00\x00"
 
-#: The version of TensorRT that built it: major, minor, patch and build number, a byte each.
+#: Version of TensorRT that built the plan: major, minor, patch and build, one byte each.
 _VERSION = slice(24, 28)
 
 
 class BuiltPlans:
-    """Takes plans from ``folder`` in the place of a builder.
+    """Takes plans from ``folder`` instead of building them.
 
-    What can be known without a GPU is checked: that a plan is there, that it is TensorRT's, of the
-    version that is installed. Opening the engine compares names, types, shapes and the updated cache
-    with the graph table.
+    It checks what it can without a GPU: that a plan exists and that the installed version of TensorRT
+    built it. Opening the engine compares names, types, shapes and the updated cache with the graph
+    table.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __call__(self, request: PlanRequest, row: Row) -> BuiltPlan:
-        """Copy the plan that the request names; raises EngineError for one that cannot be used."""
+        """Copy the plan that the request names; raises EngineError if it cannot be used."""
         started = time.perf_counter()
         row.state("copy")
         plan = self.folder / request.out.name
@@ -53,7 +53,7 @@ class BuiltPlans:
         except OSError as failure:
             raise EngineError(
                 f"{request.out}: cannot be written ({failure.strerror}); free some space, or choose "
-                "another place"
+                "another folder"
             ) from failure
         finally:
             partial.unlink(missing_ok=True)
@@ -78,12 +78,12 @@ def _checked(plan: Path, tensorrt: Installed) -> int:
         size = plan.stat().st_size
     except OSError as failure:
         raise EngineError(
-            f"{plan}: cannot be read ({failure.strerror}); write the graphs and the commands that "
-            "build them with --trtexec FOLDER, and give the folder of the plans"
+            f"{plan}: cannot be read ({failure.strerror}); write the graphs and their build "
+            "script with --trtexec FOLDER, run it, and give --plans its folder of plans"
         ) from failure
     if len(head) < _VERSION.stop or not head.startswith(_TAG):
         raise EngineError(
-            f"{plan}: is not a plan of TensorRT, or not a whole one; build it again with trtexec"
+            f"{plan}: is not a TensorRT plan, or is truncated; build it again with trtexec"
         )
     built, found = ".".join(map(str, head[_VERSION])), tensorrt.version
     if built.split(".")[:3] != found.split(".")[:3]:

@@ -1,10 +1,10 @@
 """Inputs of ONNX nodes that a parsed network does not read.
 
-TensorRT's parser may drop an input that it does not know, without a word: TensorRT-RTX 1.7.1 does so
-with Attention's ``nonpad_kv_seqlen``. The network then builds, runs and computes something else. The
-parser names tensors of the network after the values of the graph, so the check needs no arithmetic:
-from a node's outputs, walk back over the network's layers to the next tensors with a name of the
-graph; an input of the node that is not among them was dropped.
+TensorRT's parser may drop an input that it does not support, without a message: TensorRT-RTX 1.7.1
+drops Attention's ``nonpad_kv_seqlen``. The network then builds and runs, but computes something else.
+The parser names tensors of the network after the values of the graph, so the check needs no
+arithmetic: from a node's outputs, walk back over the network's layers to the next tensors with a name
+from the graph. An input of the node that is not among them was dropped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from janus_edge.engines.tensorrt.objects import ILayer, INetworkDefinition
 
 
 def dropped_inputs(model: onnx.ModelProto, network: INetworkDefinition) -> tuple[str, ...]:
-    """The inputs that are computed by ``model`` and not read by ``network``, one text each.
+    """List the inputs that ``model`` computes and ``network`` does not read.
 
-    'Attention layers.0.self_attn/Attention: input 6 (lengths)'. Constants are not looked at: the
-    parser may fold them. ``network`` must be as the parser made it from ``model``.
+    For example 'Attention layers.0.self_attn/Attention: input 6 (lengths)'. Constants are skipped,
+    because the parser may fold them. ``network`` must be unchanged since the parser made it.
     """
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
@@ -31,7 +31,7 @@ def dropped_inputs(model: onnx.ModelProto, network: INetworkDefinition) -> tuple
     for node in graph.node:
         wanted = {name: i for i, name in enumerate(node.input) if name in named}
         outputs = [name for name in node.output if name in makers]
-        if not wanted or not outputs:  # nothing reads it, or it is the input under another name
+        if not wanted or not outputs:  # unread, or the input under another name
             continue
         reached = {name for output in outputs for name in _sources(makers, output, named)}
         found += [
@@ -43,7 +43,7 @@ def dropped_inputs(model: onnx.ModelProto, network: INetworkDefinition) -> tuple
 
 
 def _makers(network: INetworkDefinition) -> dict[str, ILayer]:
-    """The layer that makes each tensor, by the tensor's name."""
+    """The layer that produces each tensor, by the tensor's name."""
     made = {}
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -55,7 +55,7 @@ def _makers(network: INetworkDefinition) -> dict[str, ILayer]:
 
 
 def _sources(makers: dict[str, ILayer], tensor: str, named: set[str]) -> Iterator[str]:
-    """The names of the graph that ``tensor`` is computed from, with nothing named in between."""
+    """The nearest names of the graph that ``tensor`` is computed from."""
     waiting, seen = [tensor], {tensor}
     while waiting:
         layer = makers.get(waiting.pop())

@@ -51,7 +51,7 @@ class Messages:
 
     @property
     def lack_attention(self) -> bool:
-        """Whether an error is about an attention that has no fused kernel."""
+        """Whether an error says that an attention has no fused kernel."""
         return any("ttention" in error for error in self.errors)
 
     def logger(self, trt: Any) -> Any:

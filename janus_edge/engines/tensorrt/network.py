@@ -26,8 +26,8 @@ from janus_edge.graphs import Graph, Signature, signature
 class ParsedGraph:
     """A network, and the objects that must live until it is built.
 
-    ``weight_bytes`` are those of the graph's constants. ``notes`` say where the network's types are
-    not the graph's.
+    ``weight_bytes`` is the size of the graph's constants. ``notes`` say where the network's types differ
+    from the graph's.
     """
 
     network: INetworkDefinition
@@ -49,10 +49,10 @@ def parse_graph(
 ) -> ParsedGraph:
     """Parse ``graph_file`` with the capacity of ``profile``.
 
-    Weights beside the file stay there: the parser maps them, and no copy is held here. The network is
-    changed where the parser writes more than the graph says (`attention.py`). Raises EngineError for a
-    graph that cannot be parsed, that has other inputs or outputs than ``ports`` (the graph table's
-    unless given), or of which the network does not read all: it would compute something else.
+    The parser maps external weights, so no copy is held here. Layers that the parser adds to the graph
+    without need are removed (`attention.py`). Raises EngineError for a graph that cannot be parsed, whose
+    inputs or outputs differ from ``ports`` (by default the graph table's), or with an input that the
+    network does not read, since it would compute something else.
     """
     try:
         model = onnx.load(str(graph_file), load_external_data=False)
@@ -87,12 +87,12 @@ def parse_graph(
 
 
 def _first(places: tuple[str, ...]) -> str:
-    """The first of ``places``, and how many more there are."""
+    """Return the first of ``places``, and how many more there are."""
     return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
 
 
 def _change(tensorrt: TensorRT, model: onnx.ModelProto, network: INetworkDefinition) -> None:
-    """Remove what the parser adds to attention and cache updates without need."""
+    """Remove needless layers that the parser adds to attention and cache updates."""
     scales = {
         onnx.helper.get_node_attr_value(node, "scale") if _has(node, "scale") else None
         for node in model.graph.node
@@ -110,7 +110,7 @@ def _has(node: onnx.NodeProto, name: str) -> bool:
 
 
 def constant_bytes(model: onnx.ModelProto) -> int:
-    """Bytes of all constants of a graph."""
+    """Total bytes of a graph's constants."""
     constants = (ir.from_proto(tensor) for tensor in model.graph.initializer)
     return sum(constant.nbytes for constant in constants)
 

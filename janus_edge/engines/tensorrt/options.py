@@ -20,9 +20,9 @@ _USUAL = frozenset({"8.0", "8.6", "8.9", "12.0"})
 def known_capabilities(tensorrt: TensorRT, asked: Sequence[str]) -> tuple[str, ...]:
     """The compute capabilities ('8.9') to build for, in order: those asked for, or the usual ones.
 
-    The usual ones are TensorRT-RTX 1.7's own choice. Empty where TensorRT builds for this machine's
-    GPU only. Raises InputError, which names the target to use, for one that it does not build for, and
-    where none was asked for and this machine's GPU is such a one.
+    The usual ones are TensorRT-RTX 1.7's default. Empty if TensorRT builds for this machine's GPU only.
+    Raises InputError, which names the target to use, for an unsupported capability; also if none was
+    asked for and this machine's GPU is unsupported.
     """
     known = tensorrt.features.capabilities
     if asked and not known:
@@ -42,7 +42,7 @@ def known_capabilities(tensorrt: TensorRT, asked: Sequence[str]) -> tuple[str, .
 
 
 def _check_this_gpu(tensorrt: TensorRT, listed: str) -> None:
-    """An engine that this machine's GPU cannot run must be asked for; raises InputError."""
+    """Raise InputError if this machine's GPU is unsupported and no other GPU was asked for."""
     try:
         found = first_gpu()
     except BackendError:
@@ -77,9 +77,9 @@ def set_flags(
 ) -> None:
     """Flags of a build; float32 products are of float32, not of TF32's 10-bit mantissas.
 
-    Runs allocate nothing, so that CUDA graphs can be made of them, and use one stream, the one that
-    is captured: layers side by side would take memory of their own. ``detailed`` keeps what
-    TensorRT's inspector can show of the layers, which makes runs outside of CUDA graphs slower.
+    Runs allocate nothing, so they can be captured in CUDA graphs. They use one stream, because parallel
+    layers would take extra memory. ``detailed`` keeps layer details for TensorRT's inspector, which makes
+    runs outside of CUDA graphs slower.
     """
     trt = tensorrt.module
     options.clear_flag(trt.BuilderFlag.TF32)

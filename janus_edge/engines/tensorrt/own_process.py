@@ -1,12 +1,12 @@
-"""A process for each plan: its memory goes back to the system, and its crash is an error.
+"""Build each plan in its own process: its memory is freed, and a crash becomes an error.
 
     request.json  ->  python -c "...serve()"  ->  lines on standard output:
                                                   {"state": "parse"} ... {"built": {...}}
                                                   or {"error": "EngineError", "message": "..."}
 
-TensorRT keeps memory until its process ends, which on a Jetson the next graph would lack, and a kernel
-that crashes, or a system without memory, ends the process that it is in. Standard input only says
-that the parent lives: the child ends with it.
+TensorRT keeps memory until its process ends; on a Jetson the next graph would lack that memory. A
+crashing kernel, or a system out of memory, ends the process. Standard input only shows that the parent
+is alive: the child exits when it closes.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from janus_edge.progress import Row
 
 _LOG = logging.getLogger(__name__)
 
-#: The child looks for modules where its parent does, and in no other place.
+#: The child searches for modules only where its parent does.
 _CHILD = (
     "import sys; request, *sys.path = sys.argv[1:]; "
     f"from {__name__} import serve; sys.exit(serve(request))"
 )
 
 _MEMORY = (
-    "the system ends processes so where memory is short: free some or add swap, or build with a "
+    "the system does this when memory is short: free some or add swap, or build with a "
     "smaller --workspace or --profile"
 )
 _CRASH = (
-    "update TensorRT and the driver, or look the layer up with --dump-network and try a bundle of "
+    "update TensorRT and the driver, or find the layer with --dump-network and try a bundle of "
     "another recipe"
 )
 
 
 def build_apart(request: PlanRequest, row: Row) -> BuiltPlan:
-    """Build in a process of its own; raises as :func:`build_plan`.
+    """Build in a separate process; raises like :func:`build_plan`.
 
     A process that ends without an answer is an EngineError with the graph, the signal and the fix.
-    Whatever happens, an interrupt included, the process is gone when this returns or raises, and a
-    plan is there as a whole or not at all.
+    The process has ended when this returns or raises, even after an interrupt, and the plan is either
+    complete or absent.
     """
     with TemporaryDirectory(prefix="janus-edge-build-") as folder:
         asked, said = Path(folder, "request.json"), Path(folder, "stderr")
@@ -74,8 +74,8 @@ def build_apart(request: PlanRequest, row: Row) -> BuiltPlan:
 
 
 def serve(request: str) -> int:
-    """The child: build what the file ``request`` asks for, and answer; the exit code."""
-    # what libraries print goes to standard error, and what is left of standard output is ours
+    """Run the child: build what the file ``request`` asks for, answer, and return the exit code."""
+    # libraries print to standard error; only our answers go to standard output
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
@@ -112,7 +112,7 @@ def _end_with_the_parent() -> None:
 
 @contextmanager
 def _started(request: Path, said: Path) -> Iterator[subprocess.Popen[str]]:
-    """The child, which is ended when an exception leaves the block."""
+    """Start the child; end it if an exception leaves the block."""
     command = [sys.executable, "-I", "-c", _CHILD, str(request), *sys.path]
     with (
         said.open("wb") as errors_of_child,
@@ -130,7 +130,7 @@ def _started(request: Path, said: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _answer(process: subprocess.Popen[str], row: Row) -> dict[str, Any]:
-    """The last line that the child says, phases told to ``row``; empty where it said none."""
+    """Report the child's phases to ``row`` and return its last answer; empty if there is none."""
     assert process.stdout is not None
     for line in process.stdout:
         words: dict[str, Any] = json.loads(line)
@@ -141,20 +141,20 @@ def _answer(process: subprocess.Popen[str], row: Row) -> dict[str, Any]:
 
 
 def _end_without_answer(request: PlanRequest, code: int, said: Path) -> EngineError:
-    """The error for a child that crashed or was killed."""
+    """Return the error for a child that crashed or was killed."""
     lines = _lines(said)
     for line in lines:
         _LOG.info("%s: %s", request.graph.value, line)
     last = f" ({lines[-1][:300]})" if lines else ""
     if code >= 0:
-        how, fix = f"with exit code {code}", _CRASH
+        how, fix = f"ended with exit code {code}", _CRASH
     else:
         names = {one.value: one.name for one in signal.Signals}
-        how = f"by signal {-code} ({names.get(-code, 'unknown')})"
+        how = f"was killed by signal {-code} ({names.get(-code, 'unknown')})"
         fix = _MEMORY if -code == getattr(signal, "SIGKILL", 9) else _CRASH
     return EngineError(
         f"{request.graph_file}: the process that builds {request.graph.value} for {request.target} "
-        f"was ended {how}{last}; {fix}"
+        f"{how}{last}; {fix}"
     )
 
 

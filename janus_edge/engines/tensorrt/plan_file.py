@@ -10,7 +10,7 @@ from janus_edge.engines.tensorrt.objects import Builder, IBuilderConfig, INetwor
 
 
 def partial_path(out: Path) -> Path:
-    """The file beside ``out`` that a plan is built into before it gets its name."""
+    """The temporary file beside ``out`` that a plan is built into before it is renamed."""
     return out.with_name(f"{out.name}.partial")
 
 

@@ -1,11 +1,12 @@
-"""A profile in the words of the command line: ``rows=2:8,prefill=64:640,capacity=640,chat=1216``.
+"""A profile as text on the command line: ``rows=2:8,prefill=64:640,capacity=640,chat=1216``.
 
 Rows, the tokens of a prefill and the codes of a window (of parallel decoding) are the most that a
 plan takes, or what it is tuned for and the most; from one on everything is taken. What is left out
 follows from the model; without a window, windows are run by the kernels of the prefill.
 
-``capacity`` is for painting, ``chat`` of a second plan for longer caches, 0 for none. With a capacity
-and without chat there is one plan. ``split=1`` builds prefill and decode apart, with rows of one number.
+``capacity`` is for painting; ``chat`` is the capacity of a second plan for longer caches, 0 for none. A
+capacity without chat gives one plan. ``split=1`` builds prefill and decode as separate plans, with a
+fixed number of rows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from janus_edge.engines.tensorrt.profiles import Profile
 from janus_edge.errors import InputError
 
 _TUNED = ("rows", "prefill", "window")
-#: Codes of a window that it is tuned for unless that is said: about what passes were seen to gain.
+#: Default number of codes that a window is tuned for, about the observed gain of a pass.
 _WINDOW = 8
 
 _NAMES = (*_TUNED, "capacity", "chat", "split")
@@ -27,7 +28,7 @@ _FORM = (
     "--profile is like rows=2:8,prefill=64:640,capacity=640,chat=1216,split=1 (tuned for:most, or "
     "the most alone)"
 )
-#: What may be 0: there is none of it.
+#: Sizes that may be 0, for none.
 _NONE = ("chat", "split")
 
 
@@ -35,19 +36,21 @@ def parse_profile(text: str, config: JanusConfig) -> Profile:
     """The profile that ``text`` asks for, checked against the model; '' asks for the defaults.
 
     The pictures that are painted at a time follow from the rows, and images are read one by one, so
-    that these words say everything. Raises InputError for words that are not a profile, and for sizes
-    that the model does not take.
+    that this text is complete. Raises InputError if it is not a profile, or for sizes that the model does
+    not take.
     """
     asked = _parts(text)
     typical, most = asked.get("window", (None, 0))
     if most == 1:
-        raise InputError("--profile has a window of one code, which is no window: leave it out")
+        raise InputError("--profile has a window of one code, which does nothing: leave it out")
     window = Range(1, typical or min(most, _WINDOW), most) if most else None
     (_, capacity), (_, chat), (_, split) = (
         asked.get(name, (None, None)) for name in ("capacity", "chat", "split")
     )
     if (split or 0) > 1:
-        raise InputError("--profile has split=1 for prefill and decode apart, or no split")
+        raise InputError(
+            "--profile takes split=1 for separate prefill and decode plans, or split=0"
+        )
     default = Profile.of(config, capacity=capacity, chat=chat, window=window)
     typical, most = asked.get("rows", (None, 2))
     if most < 2:

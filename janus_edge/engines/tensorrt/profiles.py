@@ -2,8 +2,8 @@
 
 TensorRT chooses kernels for the ``typical`` sizes of a profile and runs any between the smallest
 and the largest. The cache capacity C is one number: TensorRT takes no cache of varying length, and
-attention costs by capacity. So the language model may have several plans, all with the same weights:
-one with the capacity that painting needs, one for chat, and each may be split into prefill and decode.
+the cost of attention grows with the capacity. So the language model may have several plans with the same
+weights: one with the capacity for painting and one for chat. Each may be split into prefill and decode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from janus_edge.graphs import Graph, Port, signature
 
 _ONE = Range(1, 1, 1)
 
-#: Tokens that a prompt to paint from is taken to have, and what capacities are multiples of.
+#: Assumed tokens of a painting prompt; capacities are multiples of it.
 PROMPT, BLOCK = 64, 64
 
 #: Smallest, typical and largest shape of an input.
@@ -34,9 +34,9 @@ class Profile:
     are encoded or decoded at a time: the runtime takes one after the other. A ``window`` is for
     parallel decoding: so many codes of each picture in a pass, with a profile of its own.
 
-    ``chat`` is the capacity of a second plan of the language model, 0 for none. ``split`` makes two
-    plans of each, for prefill and decode, and their rows one number: the runtime fills up what is
-    missing. ``phase`` is what one plan is for: both, prefill or decode (:meth:`language_plans`).
+    ``chat`` is the capacity of a second plan of the language model, 0 for none. ``split`` divides each plan
+    into prefill and decode with a fixed number of rows; the runtime pads missing rows. ``phase`` says
+    whether a plan is for both, prefill or decode (:meth:`language_plans`).
     """
 
     rows: Range
@@ -63,8 +63,8 @@ class Profile:
     ) -> Profile:
         """A profile for a model of these dimensions, checked against it.
 
-        Without capacities there are two plans, of `painting_capacity` and `chat_capacity`, unless the
-        first is as large; with a ``capacity`` alone there is one. A prefill may fill a cache at once,
+        Without capacities there are two plans, of `painting_capacity` and `chat_capacity`, or one if the
+        first is as large. With only a ``capacity`` there is one. A prefill may fill a cache at once,
         which is what its memory is measured by: give less and feed long prompts in chunks.
         """
         if chat is None:
@@ -91,8 +91,8 @@ class Profile:
                 )
         if self.chat and self.chat <= self.capacity:
             raise InputError(
-                f"a plan for chat with {self.chat} positions adds nothing to one with {self.capacity}: "
-                "give chat more, or leave it out with chat=0"
+                f"a chat plan with {self.chat} positions adds nothing to one with {self.capacity}: "
+                "raise chat, or leave it out with chat=0"
             )
         largest = max(self.capacity, self.chat)
         if longest > largest:
@@ -112,8 +112,8 @@ class Profile:
             )
         if self.split and self.rows.largest % 2:
             raise InputError(
-                f"plans that are split take all {self.rows.largest} rows at a time, and a picture has "
-                "two: give an even number of rows"
+                f"split plans take all {self.rows.largest} rows at a time, and a picture has two: "
+                "give an even number of rows"
             )
         if self.rows.largest < 2 * self.pictures.largest:
             raise InputError(
@@ -131,7 +131,7 @@ class Profile:
         return {"both": (*longer, _ONE), "prefill": longer, "decode": (_ONE,)}[self.phase]
 
     def language_plans(self) -> dict[str, Profile]:
-        """What each plan of the language model is for, by its name; the smallest capacity first.
+        """The profile of each plan of the language model, by name; smallest capacity first.
 
         A prefill that does not fit the smaller capacity is cut to it.
         """
@@ -152,12 +152,12 @@ class Profile:
         return made
 
     def manifest_entries(self) -> tuple[engine_manifest.Profile, ...]:
-        """The optimisation profiles of all plans of the language model, as a manifest has them."""
+        """The optimisation profiles of all plans of the language model, as in a manifest."""
         plans = self.language_plans().values()
         return tuple(profile for plan in plans for profile in plan.plan_entries())
 
     def plan_entries(self) -> tuple[engine_manifest.Profile, ...]:
-        """Those of one plan, which this is for."""
+        """The optimisation profiles of the one plan that this profile is for."""
         capacity = Range(self.capacity, self.capacity, self.capacity)
         return tuple(
             engine_manifest.Profile(self.rows, new_tokens, capacity)
@@ -166,13 +166,13 @@ class Profile:
 
 
 def painting_capacity(config: JanusConfig, window: Range | None = None) -> int:
-    """Positions for a prompt and a picture, and a window beyond its end, in whole blocks."""
+    """Positions for a prompt, a picture and a window beyond its end, in whole blocks."""
     needed = PROMPT + config.image_tokens + (window.largest if window else 0)
     return min(config.language.max_positions, -(-needed // BLOCK) * BLOCK)
 
 
 def chat_capacity(config: JanusConfig) -> int:
-    """Positions for a question about an image, and as many again for the answer."""
+    """Positions for a question about an image, and the same number for the answer."""
     return min(config.language.max_positions, PROMPT + 2 * config.image_tokens)
 
 

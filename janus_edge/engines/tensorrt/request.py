@@ -1,4 +1,4 @@
-"""What is to be built into one plan, as an object and as JSON, so that another process can build it."""
+"""A request to build one plan, as an object and as JSON for another process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class PlanRequest:
     """One plan of one graph with one profile: the arguments of :func:`build_plan`.
 
-    ``target`` names the TensorRT that builds.
+    ``target`` names the version of TensorRT that builds.
     """
 
     target: str
@@ -41,12 +41,12 @@ class PlanRequest:
     dump: Path | None = None
 
 
-#: Builds a plan and reports the phases to the row; raises as :func:`build_plan`.
+#: Builds a plan and reports the phases to the row; raises like :func:`build_plan`.
 BuildsPlans = Callable[[PlanRequest, Row], BuiltPlan]
 
 
 def build_here(request: PlanRequest, row: Row) -> BuiltPlan:
-    """Build in this process; what TensorRT took stays with it. Raises as :func:`build_plan`."""
+    """Build in this process, which keeps TensorRT's memory. Raises like :func:`build_plan`."""
     return build_plan(
         request.graph_file,
         request.graph,
@@ -65,12 +65,12 @@ def build_here(request: PlanRequest, row: Row) -> BuiltPlan:
 
 
 def to_json(value: Any) -> str:
-    """A dataclass as one line of JSON; bytes in base 64."""
+    """Write a dataclass as one line of JSON; bytes are in base64."""
     return json.dumps(to_dict(value), default=_encoded)
 
 
 def from_json(cls: type[T], data: dict[str, Any]) -> T:
-    """The dataclass ``cls`` of which :func:`to_json` wrote ``data``; raises ValueError."""
+    """Read the dataclass ``cls`` from ``data`` of :func:`to_json`; raises ValueError."""
     decoded = dict(data)
     for name, hint in typing.get_type_hints(cls).items():
         if decoded.get(name) is None:
@@ -93,4 +93,4 @@ def _encoded(value: Any) -> str:
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

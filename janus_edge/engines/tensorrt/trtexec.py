@@ -1,7 +1,7 @@
-"""The command line of NVIDIA's trtexec that builds what `build_plan` builds.
+"""The trtexec command line that builds the same plan as `build_plan`.
 
-Options by trtexec's own source (10.3 to 11.1); `tests/contract/trtexec_options.json` records them.
-After parsing, `build_plan` also changes the network, which no option of trtexec does.
+Options are from trtexec's source (10.3 to 11.1), recorded in `tests/contract/trtexec_options.json`.
+After parsing, `build_plan` also changes the network; trtexec has no option for that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from janus_edge.engines.tensorrt.profiles import Shapes
 
-#: In this order: trtexec reads a profile's shapes only directly after its --profile.
+#: The order matters: trtexec reads a profile's shapes only directly after its --profile.
 _BOUNDS = ("minShapes", "optShapes", "maxShapes")
 
 
@@ -24,10 +24,10 @@ def trtexec_options(
     workspace: str = "",
     decomposable: bool = False,
 ) -> list[str]:
-    """The options that build the graph ``onnx`` into ``plan`` with these optimisation ``profiles``.
+    """Return the options that build the graph ``onnx`` into ``plan`` with these ``profiles``.
 
     ``workspace`` limits a layer's scratch memory ('512M'); ``decomposable`` lets attention without a
-    kernel of its own be built from several layers, which trtexec can do from 10.15 on.
+    fused kernel be built from several layers; trtexec supports that from 10.15 on.
     """
     made = [f"--onnx={onnx}", f"--saveEngine={plan}"]
     for number, shapes in enumerate(profiles):
@@ -44,9 +44,9 @@ def trtexec_options(
 
 
 def script(commands: Mapping[str, Sequence[str]], title: str, after: str) -> str:
-    """A shell script that runs trtexec with each of the ``commands``, by graph, in its own folder.
+    """Return a shell script that runs trtexec in its own folder for each graph of ``commands``.
 
-    A plan that is there is kept, so that a script that was ended can be run again.
+    Existing plans are kept, so an interrupted script can be run again.
     """
     lines = [
         "#!/bin/sh",

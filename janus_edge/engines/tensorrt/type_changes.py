@@ -1,7 +1,7 @@
-"""Where a parsed network computes in another type than its ONNX graph says.
+"""Find where a parsed network computes in a different type from its ONNX graph.
 
-A network is strongly typed, so no builder changes a type after the parser; but the parser may choose
-one that the graph does not have. What it chose is reported, since results may differ.
+A network is strongly typed, so the builder changes no type after parsing. But the parser may choose a
+type that the graph does not have. Such changes are reported, since results may differ.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import onnx
 
 from janus_edge.engines.tensorrt.objects import INetworkDefinition
 
-#: TensorRT's names for ONNX's types; those that differ in name only.
+#: TensorRT's names for ONNX's types, where only the name differs.
 _NAMES = {
     "FLOAT16": "HALF",
     "BFLOAT16": "BF16",
@@ -22,7 +22,7 @@ _NAMES = {
 
 
 def changed_types(model: onnx.ModelProto, network: INetworkDefinition) -> tuple[str, ...]:
-    """Tensors and constants of ``network`` whose type is not that of ``model``, one text each."""
+    """List tensors and constants of ``network`` whose type differs from ``model``'s."""
     types = _types(model.graph)
     found = {
         name: (types[name], dtype)
@@ -35,7 +35,7 @@ def changed_types(model: onnx.ModelProto, network: INetworkDefinition) -> tuple[
 
 
 def quantizers_without_zero_point(model: onnx.ModelProto) -> tuple[str, ...]:
-    """QuantizeLinear nodes that leave their type to ONNX's default (uint8), which TensorRT reads as int8."""
+    """QuantizeLinear nodes without a type: ONNX defaults to uint8, TensorRT to int8."""
     return tuple(
         f"{node.name} has no zero point: uint8 in ONNX, int8 in TensorRT"
         for node in model.graph.node
@@ -44,7 +44,7 @@ def quantizers_without_zero_point(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _types(graph: onnx.GraphProto) -> dict[str, str]:
-    """TensorRT's name for the type of every value whose type the graph states."""
+    """Return TensorRT's type name of every value whose type the graph states."""
     numbers = {
         value.name: value.type.tensor_type.elem_type
         for value in (*graph.value_info, *graph.input, *graph.output)
@@ -55,7 +55,7 @@ def _types(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def _tensors(network: INetworkDefinition) -> Iterator[tuple[str, str]]:
-    """Name and type of all inputs and of every layer's outputs; a constant has its layer's name."""
+    """Yield the name and type of inputs and layer outputs; a constant has its layer's name."""
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         yield tensor.name, tensor.dtype.name

@@ -1,7 +1,7 @@
-"""`--workspace`: the scratch memory that one layer may take.
+"""`--workspace`: the limit of one layer's scratch memory.
 
-A builder that measures kernels allocates as much while it tries them. TensorRT's own limit is all
-memory of the GPU, which on a Jetson is all memory of the machine: the system then kills the builder.
+A builder that times kernels allocates up to this limit while it tries them. TensorRT's own limit is all
+of the GPU's memory. On a Jetson that is all of the machine's memory, so the system kills the builder.
 """
 
 from __future__ import annotations
@@ -25,24 +25,22 @@ def parse_workspace(text: str) -> int:
     number = re.fullmatch(r"(\d{1,12})([KMG]?)", text.strip().upper(), re.ASCII)
     size = int(number[1]) << _UNITS[number[2]] if number else 0
     if not 0 < size < 1 << 63:
-        raise InputError(
-            f"--{OPTION} takes the scratch memory of a layer, like 512M or 2G; found {text!r}"
-        )
+        raise InputError(f"--{OPTION} must be a size such as 512M or 2G; found {text!r}")
     return size
 
 
 def default_workspace(gpu: Gpu | None) -> int | None:
-    """The limit in bytes where none was asked for; None leaves it to TensorRT.
+    """The default limit in bytes; None leaves it to TensorRT.
 
-    ``gpu`` is the one that is built on; None for TensorRT-RTX, which builds ahead of time: it
-    measures nothing, so that building takes no memory of a GPU, and it serves no integrated GPU.
+    ``gpu`` is the GPU that builds; None for TensorRT-RTX, which builds ahead of time. It times no
+    kernels, so its build takes no GPU memory, and it supports no integrated GPU.
     """
     return _INTEGRATED if gpu and gpu.integrated else None
 
 
 def in_words(size: int) -> str:
-    """``size`` as :func:`parse_workspace` reads it, in the largest unit that divides it."""
+    """Format ``size`` for :func:`parse_workspace`, in the largest unit that divides it."""
     for unit, bits in sorted(_UNITS.items(), key=lambda one: -one[1]):
         if size % (1 << bits) == 0:
             return f"{size >> bits}{unit}"
-    raise AssertionError("every size is a number of bytes")
+    raise AssertionError("every size is a whole number of bytes")

@@ -2,15 +2,14 @@
 
     target[i][b, h, lengths[b] + s, :] = source[i][b, h, s, :]      for i < tensors, s < new
 
-``source[i]`` is [B, heads, new, D] and ``target[i]`` [B, heads, capacity, D]. Their addresses stand in
-a table in device memory, and so do the lengths: a captured launch stays right while lengths change.
-A row whose position is outside of its target is left out. A launch allocates nothing and waits for
-nothing.
+``source[i]`` is [B, heads, new, D] and ``target[i]`` [B, heads, capacity, D]. Their addresses are in
+a table in device memory, and so are the lengths: a captured launch stays valid while lengths change.
+A row whose position is outside its target is skipped. A launch neither allocates nor waits.
 
 A thread copies one unit of 4 bytes, or of 2 where D values are not a multiple of 4. Neighbouring
 threads copy neighbouring units; the grid is [units of a tensor, tensors].
 
-PTX 7.0 for sm_75 is taken by drivers since CUDA 11.0, for GPUs from Turing on. It was assembled for
+Drivers since CUDA 11.0 compile PTX 7.0 for sm_75, for GPUs from Turing on. It was assembled for
 sm_87, sm_89 and sm_120 (`benchmarks/results/append-rows-ptxas.md`) and interpreted in tests; it has
 not run on a GPU yet.
 """
@@ -27,7 +26,7 @@ from janus_edge.runtime.cuda.kernel import Kernel
 
 _THREADS = 256
 
-#: BYTES stands for those of a unit, BITS for its bits.
+#: BYTES and BITS stand for the size of a unit.
 _TEXT = """\
 .version 7.0
 .target sm_75
@@ -114,17 +113,17 @@ DONE:
 
 
 def ptx(unit: int) -> str:
-    """The module for units of ``unit`` bytes, 4 or 2."""
+    """Return the PTX module for units of ``unit`` bytes, 4 or 2."""
     return _TEXT.replace("BYTES", str(unit)).replace("BITS", str(8 * unit))
 
 
 class RowAppender:
-    """The kernel for rows of ``row_bytes``, compiled for the device; raises BackendError."""
+    """Kernel for rows of ``row_bytes``, compiled for the device; raises BackendError."""
 
     def __init__(self, device: Device, row_bytes: int) -> None:
         self._unit = 4 if row_bytes % 4 == 0 else 2
         if row_bytes < 1 or row_bytes % self._unit:
-            raise ValueError(f"a row of {row_bytes} bytes is no whole number of 16-bit units")
+            raise ValueError(f"a row of {row_bytes} bytes is not a whole number of 16-bit units")
         self._device, self._units = device, row_bytes // self._unit
         self._kernel = Kernel(device, ptx(self._unit), "append_rows")
 
@@ -139,12 +138,12 @@ class RowAppender:
         new: int,
         capacity: int,
     ) -> Append:
-        """A launch that appends each of ``sources`` to its target; it waits for the stream once."""
+        """Prepare a launch that appends each of ``sources`` to its target; waits for the stream once."""
         pairs = [(s.address, t.address) for s, t in zip(sources, targets, strict=True)]
         table = np.array(pairs, np.uint64)
         memory = self._device.allocate(table.nbytes, "the addresses of keys and values")
         self._device.stream.upload(memory.address, table)
-        self._device.stream.synchronize()  # `table` ends here
+        self._device.stream.synchronize()  # `table` is freed on return
         total = rows * heads * new * self._units
         grid = (-(-total // _THREADS), len(pairs), 1)
         arguments: list[ctypes.c_uint64 | ctypes.c_uint32] = [
@@ -156,7 +155,7 @@ class RowAppender:
 
 
 class Append:
-    """A launch with fixed addresses and shapes; calling it queues it. It keeps all its memory."""
+    """Launch with fixed addresses and shapes; calling it queues it. It keeps its memory alive."""
 
     def __init__(
         self,

@@ -84,10 +84,10 @@ class Device:
         self.driver.call("cuCtxSetCurrent", self._context, doing="choosing the GPU")
 
     def memory(self) -> tuple[int, int]:
-        """Bytes of the GPU's memory that are free, and all.
+        """Return free and total bytes of the GPU's memory.
 
-        An integrated GPU's driver counts the page cache as used, though Linux gives it up when memory
-        is allocated: what is available is asked of Linux there.
+        The driver of an integrated GPU counts the page cache as used, although Linux frees it when
+        memory is allocated. So free memory is read from Linux there.
         """
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         self.driver.call(

@@ -1,4 +1,4 @@
-"""What Linux says about the host's memory, which is the GPU's as well where the GPU is integrated."""
+"""Linux's figures of host memory, which an integrated GPU shares."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def available_memory(meminfo: Path = _MEMINFO) -> int | None:
-    """Bytes that can be allocated without swapping; None where the system does not say.
+    """Bytes that can be allocated without swapping; None if the system does not report it.
 
-    Linux' MemAvailable (proc(5)): free memory, and the page cache that can be given up for it.
+    This is Linux's MemAvailable (proc(5)): free memory and reclaimable page cache.
     """
     try:
         lines = meminfo.read_text("ascii").splitlines()

@@ -1,4 +1,4 @@
-"""A kernel of our own: PTX text that the driver compiles for its GPU, and its launch."""
+"""A custom kernel: PTX text that the driver compiles for its GPU, and its launch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from janus_edge.runtime.cuda.device import Device
 class Kernel:
     """The function ``name`` of the PTX module ``text``.
 
-    The driver's own compiler reads the text when this is made, so neither a CUDA toolkit nor `nvcc`
-    is needed. Raises BackendError where it does not take the text.
+    The driver's compiler reads the text when this is created, so neither a CUDA toolkit nor `nvcc` is
+    needed. Raises BackendError if the compiler rejects it.
     """
 
     def __init__(self, device: Device, text: str, name: str) -> None:
@@ -34,8 +34,8 @@ class Kernel:
     ) -> None:
         """Queue a run of ``grid`` blocks of ``block`` threads; a stream being captured records it.
 
-        ``arguments`` are ctypes values of the types that the kernel's parameters have. The driver
-        copies them now.
+        ``arguments`` are ctypes values of the types of the kernel's parameters. The driver copies them
+        now.
         """
         pointers = (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
         self._device.driver.call(

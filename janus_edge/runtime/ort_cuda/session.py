@@ -171,6 +171,6 @@ def _check_room(inputs: Mapping[str, NDArray[Any]]) -> None:
     capacity, held = inputs["past_key.0"].shape[2], int(past.max(initial=0))
     if int(past.min(initial=0)) < 0 or held + new > capacity:
         raise CapacityError(
-            f"{new} new tokens behind {held} do not fit the {capacity} positions of the cache; shorten "
+            f"{new} new tokens after {held} do not fit the {capacity} positions of the cache; shorten "
             "the prompt or start a new conversation"
         )

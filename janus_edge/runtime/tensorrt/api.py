@@ -109,8 +109,8 @@ def can_be_captured(tensorrt: TensorRT, context: IExecutionContext, stream: int)
 
 
 def aliased_input(tensorrt: TensorRT, engine: ICudaEngine, output: str) -> str | None:
-    """The input whose memory an output shares; None where there is none, or the version has no such
-    thing.
+    """The input whose memory an output shares; None if there is none, or if this version cannot
+    report it.
     """
     if not tensorrt.features.aliased_tensors:
         return None

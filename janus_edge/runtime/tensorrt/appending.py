@@ -1,4 +1,4 @@
-"""What a run of `language_model` needs that returns the new keys and values alone: the cache's update."""
+"""Cache updates for a `language_model` that returns only the new keys and values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NewRows:
-    """Memory for the new keys and values of one run: ``places`` [B, kv_heads, S, D] by name."""
+    """Memory for the new keys and values of one run; ``places`` [B, kv_heads, S, D] by name."""
 
     def __init__(self, plan: Plan, rows: int, new: int) -> None:
         self.places: dict[str, Place] = {}
@@ -31,7 +31,7 @@ class NewRows:
 
 
 class AppendedRows:
-    """The kernel's launch after a run; calling it queues it. It keeps the memory of the new rows."""
+    """Kernel launch after a run; calling it queues it. It keeps the memory of the new rows alive."""
 
     def __init__(self, rows: NewRows, append: Append) -> None:
         self._rows, self._append = rows, append
@@ -44,7 +44,7 @@ class AppendedRows:
 class Appending:
     """Binds the runs of one plan to memory for new rows, and to the kernel that appends them.
 
-    Runs of equal shapes share that memory: all are on one stream, and the kernel follows each.
+    Runs of equal shapes share that memory: all use one stream, and the kernel follows each run.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -59,7 +59,7 @@ class Appending:
     def bound(
         self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]
     ) -> tuple[dict[str, Place], AppendedRows]:
-        """The engine's own outputs for those of the graph table, and what must follow each run."""
+        """Replace the graph table's outputs by the engine's own; also return what must follow each run."""
         rows, new, _ = inputs["inputs_embeds"].shape
         made = self._rows.get((rows, new))
         if made is None:

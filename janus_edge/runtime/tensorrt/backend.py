@@ -77,7 +77,7 @@ class TensorRTBackend:
     def plan(self, graph: Graph) -> Plan:
         """The plan of ``graph``, opened (and its file verified) at the first call.
 
-        Of the language model's the one of the smallest capacity; :meth:`language_plans` has all.
+        For the language model, the plan of the smallest capacity; :meth:`language_plans` has all.
         """
         environment = self.environment()
         environment.device.make_current()
@@ -91,7 +91,7 @@ class TensorRTBackend:
         return plan
 
     def language_plans(self) -> LanguagePlans:
-        """The plans of the language model, none of which this opens."""
+        """The plans of the language model; this opens none of them."""
         if self._language is None:
             self._language = LanguagePlans(self.environment())
         return self._language
@@ -107,7 +107,7 @@ class TensorRTBackend:
         return self._sessions[graph]
 
     def language_model(self) -> LanguageModelSession:
-        """The session of `language_model`; of several plans a cache chooses the one to open."""
+        """The session of `language_model`; the cache's size decides which plan is opened."""
         plans = self.language_plans()
         if len(plans) == 1:
             self.plan(Graph.LANGUAGE_MODEL)
@@ -164,7 +164,9 @@ class TensorRTBackend:
             if self._engine.manifest.target in AHEAD_OF_TIME and not built_by_rtx(found):
                 instead = target_instead(found)
                 command = self._engine.rebuild_command_for(None, instead.split()[0])
-                advice = f"TensorRT-RTX builds for no such GPU; build for {instead} with  {command}"
+                advice = (
+                    f"TensorRT-RTX does not build for this GPU; build for {instead} with  {command}"
+                )
             raise EngineError(
                 f"{self._engine.path}: was built for compute capability {built} and this machine's "
                 f"{device.name} has {found}; {advice}"

@@ -1,4 +1,4 @@
-"""Keys or values of the KV cache on the GPU, where each run updates them in place."""
+"""Keys or values of the KV cache on the GPU; each run updates them in place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from janus_edge.runtime.tensorrt.formats import Format
 class DeviceCache:
     """Keys or values of one layer, [B, heads, C, D], with the plan's capacity C.
 
-    There are at least ``least_rows``, as many as the plan takes; rows beyond those of a request are
+    There are at least ``least_rows`` rows, the plan's minimum; rows beyond a request's are
     padding. It starts zeroed: positions past a row's length are masked, but 0 x NaN is NaN.
     """
 
@@ -51,7 +51,7 @@ class DeviceCache:
         return copy
 
     def adopt(self, other: DeviceCache, length: int) -> None:
-        """Take the first ``length`` positions of another capacity's cache, which has as many rows."""
+        """Copy the first ``length`` positions of a cache of another capacity and the same rows."""
         size = length * self.place.shape[3] * self._format.stored.itemsize
         rows = self.place.shape[0]
         for target, source in zip(self._heads(rows), other._heads(rows), strict=True):

@@ -1,4 +1,4 @@
-"""The GPU, TensorRT's runtime on it, and what else the plans of one engine folder share."""
+"""Everything that the plans of an engine folder share, such as the GPU and TensorRT's runtime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from janus_edge.runtime.tensorrt.scratch import Scratch
 
 @dataclass(slots=True)
 class Environment:
-    """What the plans of one engine folder share."""
+    """The shared state of one engine folder's plans."""
 
     folder: Engine
     tensorrt: api.TensorRT
@@ -27,10 +27,10 @@ class Environment:
     kernels: KernelCache
 
     def close(self) -> None:
-        """Free TensorRT's runtime, then the GPU; every plan must have been closed before.
+        """Free TensorRT's runtime, then the GPU; every plan must be closed first.
 
-        The runtime and what it compiled live in the GPU's context, so they go first. Whatever still
-        holds a plan holds this, too: they are given up here and not left to the last holder.
+        The runtime and its compiled kernels live in the GPU's context, so they are freed first. Anything
+        that still references a plan references this object too, so freeing must not wait for that.
         """
         self.kernels.close()
         self.runtime = None

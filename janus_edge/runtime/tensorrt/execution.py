@@ -33,8 +33,8 @@ class Place:
 class Launch:
     """A run of a plan with fixed shapes and addresses; calling it queues the run.
 
-    ``then`` queues what belongs to each run after it. A plan that was closed for want of memory is
-    opened again for it. Raises BackendError with TensorRT's words.
+    ``then`` queues the work that follows each run. A plan that was closed to free memory is opened
+    again. Raises BackendError with TensorRT's message.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Launch:
 
     @property
     def execution(self) -> Execution:
-        """What runs it; another one each time the plan was opened again."""
+        """The context that runs it; a new one after the plan was opened again."""
         return self.plan.execution(self._profile)
 
     def __call__(self) -> None:
@@ -60,12 +60,12 @@ class Launch:
             self._then()
 
 
-#: No two states of contexts have one revision, whichever context it is.
+#: Revisions are unique across all contexts.
 _REVISIONS = itertools.count(1)
 
 
 class Execution:
-    """One context. ``revision`` is another one whenever its shapes or addresses become others.
+    """One context; ``revision`` changes whenever its shapes or addresses change.
 
     Contexts of one engine share its weights. Scratch memory is shared by all contexts of all
     engines, since they run one after the other on one stream.
@@ -79,7 +79,7 @@ class Execution:
             port.name for port in plan.signature.inputs if -1 in engine.get_tensor_shape(port.name)
         ]
         self.revision = next(_REVISIONS)
-        self._bound: ref[Launch] | None = None  # weak: its memory is its callers' alone
+        self._bound: ref[Launch] | None = None  # weak: callers own its memory
         self._generation = -1  # of the scratch memory that the context was given
         self._context: IExecutionContext | None = None
         environment, stream = self._environment, self._environment.device.stream
@@ -93,10 +93,10 @@ class Execution:
             context.set_optimization_profile_async(profile, stream.handle)
         except RuntimeError as failure:  # the bindings raise, they never return False
             environment.messages.errors.append(str(failure))
-            stream.synchronize()  # a CUDA error that lasts is the better reason
+            stream.synchronize()  # raises a sticky CUDA error, the better reason, if there is one
             raise self._error(f"choosing optimisation profile {profile}") from failure
         stream.synchronize()
-        #: Bytes of scratch memory that a run takes at most: less for one token than for a prefill.
+        #: Most bytes of scratch memory that a run takes: less for one token than for a prefill.
         self.scratch_bytes = engine.get_device_memory_size_for_profile_v2(profile)
         self._context = context
 
@@ -126,7 +126,7 @@ class Execution:
         if not done:
             self._bound = None
             if not self._environment.device.stream.capturing:
-                # a CUDA error that lasts is the better reason
+                # raises a sticky CUDA error, the better reason, if there is one
                 self._environment.device.stream.synchronize()
             raise self._error("queuing a run")
 

@@ -5,8 +5,8 @@
 
 Codes, hidden states, the cache and its lengths never leave the GPU. The host computes the noise of the
 next step while the GPU is at the last one, and looks at the logits of a step when it is done with it.
-Where `language_model` returns new keys and values alone, the kernel that appends them to the cache
-belongs to its run (:mod:`appending`), and is captured with it. Graphs, noise and order are those of
+If `language_model` returns only new keys and values, the kernel that appends them to the cache is part
+of its run (:mod:`appending`) and is captured with it. Graphs, noise and order are those of
 :class:`ImageDecoder`, so the codes are the same.
 """
 
@@ -57,7 +57,7 @@ class Slot:
         step, self._step = self._step, None
         if step is not None:
             self._done.synchronize()
-            require_finite(self.logits, step)  # their bits say it, also of bfloat16
+            require_finite(self.logits, step)  # checks their bits, including bfloat16
 
 
 class ImageLoop:

@@ -1,9 +1,9 @@
-"""The plans of the language model: which one a KV cache takes, and which of them are open.
+"""Plans of the language model: which one a KV cache uses, and which are open.
 
-TensorRT takes a cache of one capacity per plan, and attention costs by capacity, so an engine may have
-several. All of them hold the same weights: a plan is opened when it is first needed, and where the
-GPU's memory does not take the weights once more, those that are open are closed for it. Such a plan is
-opened again by the next run that needs it; caches stay where they are.
+A TensorRT plan has one cache capacity, and the cost of attention grows with it, so an engine may have
+several plans. All hold the same weights. A plan is opened when it is first needed; if the GPU cannot hold
+the weights again, the open plans are closed. A closed plan is opened again by the next run that needs
+it; caches stay where they are.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from janus_edge.runtime.tensorrt.plan import Plan
 
 _LOG = logging.getLogger(__name__)
 
-#: Of all memory, one part in so many stays free beside a second plan: for caches, scratch memory and,
-#: where the GPU shares the host's memory, the system.
+#: Divisor of all memory: this share stays free beside a second plan, for caches, scratch memory and, if
+#: the GPU shares the host's memory, the system.
 _RESERVE = 10
 
 
 class LanguagePlans:
-    """The plans of one engine, by capacity; ``first`` is the one of the smallest."""
+    """The plans of one engine, by capacity; ``first`` has the smallest."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self._entries: tuple[LanguagePlan, ...] = environment.folder.manifest.plans
         if not self._entries:
             raise EngineError(
-                f"{environment.folder.path}: names no plan of language_model; build it again with  "
+                f"{environment.folder.path}: lists no plan of language_model; build it again with  "
                 f"{environment.folder.rebuild_command}"
             )
         self._plans = {
@@ -41,19 +41,19 @@ class LanguagePlans:
             for entry in self._entries
         }
         self.first = next(iter(self._plans.values()))
-        #: A cache has at least as many rows: plans that are split take no fewer.
+        #: The least number of rows in a cache: split plans take no fewer.
         self.least_rows = self._entries[0].rows.smallest
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def close(self) -> None:
-        """Free all of them; what was bound to them cannot be called any more."""
+        """Free all plans; calls that were bound to them no longer work."""
         for plan in self._plans.values():
             plan.close()
 
     def capacity_for(self, positions: int) -> int:
-        """The smallest capacity that holds ``positions``; raises CapacityError where none does."""
+        """Return the smallest capacity that holds ``positions``; raises CapacityError if none does."""
         folder = self.environment.folder
         found = folder.manifest.capacity_for(positions)
         if found is None:
@@ -69,30 +69,30 @@ class LanguagePlans:
         return found
 
     def most_new(self, capacity: int) -> int:
-        """New tokens that a run on a cache of this capacity takes at most."""
+        """The most new tokens that a run on a cache of this capacity takes."""
         sizes = (profile.new_tokens for entry in self._of(capacity) for profile in entry.profiles)
         return max(size.largest for size in sizes)
 
     def launch(self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]) -> Launch:
-        """A run of the plan for these shapes, as :meth:`Plan.launch`; it is opened for it."""
+        """Return a run of the plan for these shapes, like :meth:`Plan.launch`; opens the plan."""
         capacity, new = inputs["past_key.0"].shape[2], inputs["inputs_embeds"].shape[1]
         fitting = [
             entry
             for entry in self._of(capacity)
             if any(p.new_tokens.smallest <= new <= p.new_tokens.largest for p in entry.profiles)
         ]
-        # the last is the narrowest: one token is decode's
+        # the last plan is the narrowest: decode takes one token
         return self._plans[fitting[-1].name].launch(inputs, outputs)
 
     def _of(self, capacity: int) -> list[LanguagePlan]:
         return [entry for entry in self._entries if entry.capacity == capacity]
 
     def _make_room(self, wanted: Plan, failure: BackendError | None) -> bool:
-        """Close the other plans where the memory does not take ``wanted`` as well.
+        """Close the other plans if memory does not hold ``wanted`` as well.
 
-        A plan's file is about as large as its weights, and some memory is left for what else is needed.
-        Where the driver says that there is room and TensorRT finds none, the others are closed, too;
-        False where there is nothing to close.
+        A plan's file is about as large as its weights, and some memory is kept for other needs. The others
+        are also closed if the driver reports enough memory but TensorRT fails to allocate it. Returns
+        False if there is nothing to close.
         """
         others = [plan for plan in self._plans.values() if plan.is_open and plan is not wanted]
         device = self.environment.device
@@ -102,8 +102,8 @@ class LanguagePlans:
         if failure is None and size + total // _RESERVE <= free:
             return False
         _LOG.warning(
-            "%s takes about %.0f MiB of the GPU's memory, and %.0f MiB are free: closing %s, which is "
-            "opened again when it is needed",
+            "%s takes about %.0f MiB of GPU memory, and %.0f MiB are free: closing %s, which opens again "
+            "when needed",
             wanted.path.name, size / 2**20, free / 2**20, ", ".join(p.path.name for p in others),
         )  # fmt: skip
         for plan in others:

@@ -37,26 +37,25 @@ class _Piece:
 
 
 class LanguageModelSession:
-    """`language_model` with all of its plans, as :class:`Session` has it.
+    """Session of `language_model` with all of its plans, like :class:`Session`.
 
-    The arrays of a :class:`KVCache` get their content on the GPU when they are first bound, in a
-    cache of the smallest capacity that takes them, and stay there: their calls are those of the plan
-    of that capacity. More new tokens than a plan takes are run in pieces, and rows are filled up to
-    those that it takes at least; both give the same. Whatever is passed as present must be what is
-    passed as past, or is filled with a copy of it.
+    The arrays of a :class:`KVCache` move to the GPU when they are first bound, into a cache of the
+    smallest sufficient capacity. They stay there, and their calls run on the plan of that capacity. More
+    new tokens than a plan takes are run in pieces, and rows are padded to the plan's minimum; neither
+    changes results. The present must be the same array as the past; any other array gets a copy of it.
     """
 
     def __init__(self, plans: LanguagePlans) -> None:
-        self._plans, self._plan = plans, plans.first  # whose inputs and outputs are those of all
+        self._plans, self._plan = plans, plans.first  # all plans have the same inputs and outputs
         self._device = plans.environment.device
         self._layers = plans.environment.folder.manifest.config.language.layers
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Call:
         """As :meth:`Session.bind`; a call has finished when it returns.
 
-        The call raises CapacityError where a row would run out of the plan's cache, which the GPU
-        would not notice. Raises CapacityError for a cache that is larger than any plan's, and else
-        as :meth:`TensorRTSession.bind`.
+        The call raises CapacityError if a row would exceed the plan's cache, since the GPU would not
+        detect it. Raises CapacityError for a cache that is larger than any plan's; otherwise raises like
+        :meth:`TensorRTSession.bind`.
         """
         plan, device = self._plan, self._device
         device.make_current()
@@ -96,10 +95,10 @@ class LanguageModelSession:
         return found
 
     def _capacity(self, array: Array) -> int:
-        """C of the plan for a cache: where it lies already, or the smallest that takes it."""
+        """C of the plan for a cache: its current plan, or the smallest that is large enough."""
         check_array(self._plan, "past_key.0", array)
         needed, twin = array.shape[2], array.twin if isinstance(array, CacheArray) else None
-        # of one that was taken from a smaller cache, the twin may be too small
+        # the twin of an array from a smaller cache may be too small
         if isinstance(twin, DeviceCache) and twin.capacity >= needed:
             return twin.capacity
         return self._plans.capacity_for(needed)
@@ -206,10 +205,10 @@ class LanguageModelSession:
 
 
 def _check_room(past_lengths: NDArray[np.int64], new: int, capacity: int) -> None:
-    """Raise CapacityError unless every row has room: writing beyond it harms other memory."""
+    """Raise CapacityError unless every row has room: writing past it corrupts other memory."""
     held = int(past_lengths.max(initial=0))
     if int(past_lengths.min(initial=0)) < 0 or held + new > capacity:
         raise CapacityError(
-            f"{new} new tokens behind {held} do not fit the {capacity} positions of the engine's "
+            f"{new} new tokens after {held} do not fit the {capacity} positions of the engine's "
             "cache; shorten the prompt or start a new conversation"
         )

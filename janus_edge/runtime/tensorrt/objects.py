@@ -42,7 +42,7 @@ class IExecutionContext(Protocol):
     """One user of an engine: a profile, shapes, addresses."""
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        """True; raises RuntimeError where it fails."""
+        """Return True; raises RuntimeError on failure."""
         ...
 
     def set_device_memory(self, memory: int, size: int) -> None: ...

@@ -18,10 +18,10 @@ from janus_edge.runtime.tensorrt.plan_pages import mapped
 
 Shape = tuple[int, ...]
 
-#: Asked before a plan is opened, and with the failure after it could not be.
+#: Called before a plan is opened, and with the error if opening failed.
 MakeRoom = Callable[["Plan", BackendError | None], bool]
 
-#: The graphs of a step of painting, in order; it is captured, `language_model` for one new token.
+#: The graphs of a captured painting step, in order; `language_model` has one new token.
 STEP_GRAPHS = (
     Graph.IMAGE_EMBEDDING, Graph.LANGUAGE_MODEL, Graph.IMAGE_HEAD, Graph.GUIDED_SAMPLER,
 )  # fmt: skip
@@ -30,13 +30,12 @@ STEP_GRAPHS = (
 class Plan:
     """One graph of an engine: its weights on the GPU, and a context per optimisation profile.
 
-    ``signature`` is the graph table's, ``ports`` the engine's own (`graphs.engine_signature`). Where
-    they differ, a run is followed by a kernel that appends the new keys and values to the cache.
+    ``signature`` is the graph table's, ``ports`` the engine's own (`graphs.engine_signature`). If they
+    differ, each run is followed by a kernel that appends the new keys and values to the cache.
 
-    It is opened by :meth:`open`, which checks the file's hash, then that the plan has the graph's
-    inputs and outputs. ``entry`` is which of the language model's plans it is; ``make_room`` is called
-    before such a plan is opened, and again with the failure where there was no memory for it: it
-    returns whether opening should be tried (`language_plans.py`).
+    :meth:`open` checks the file's hash, then the plan's inputs and outputs. ``entry`` identifies a plan of
+    the language model. ``make_room`` is called before such a plan is opened, and again with the error if
+    memory ran out; it returns whether to try opening (`language_plans.py`).
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class Plan:
         return self._engine is not None
 
     def open(self) -> ICudaEngine:
-        """The engine, opened unless it is open.
+        """Return the engine, and open it if needed.
 
         Raises EngineError, with the command that builds it again, or BackendError.
         """
@@ -77,18 +76,18 @@ class Plan:
             raise BackendError(f"{self.path}: was closed; bind the graph again")
         if self._engine is None:
             environment = self.environment
-            environment.folder.file(self._file)  # its hash
+            environment.folder.file(self._file)  # checks its hash
             engine = self._deserialized()
             self._check_tensors(engine)
             self._bounds = _bounds(engine, self.signature.inputs)
             if self._appending is None and self.ports != self.signature:
                 self._appending = Appending(self)
-            self._engine = engine  # last: a plan that fails to open is not open
-            environment.device.note_memory()  # weights are TensorRT's own allocations
+            self._engine = engine  # last, so that a plan that fails to open is not open
+            environment.device.note_memory()  # TensorRT allocates weights itself
         return self._engine
 
     def release(self) -> None:
-        """Free the engine and its contexts, when the GPU has done with them, until it is needed."""
+        """Wait for the GPU, then free the engine and its contexts until they are needed again."""
         if self._engine is not None:
             self.environment.device.stream.synchronize()
             self._free()
@@ -106,7 +105,7 @@ class Plan:
     def launch(self, inputs: Mapping[str, Place], outputs: Mapping[str, Place]) -> Launch:
         """A run on memory of the GPU, which must stay where it is as long as it is launched.
 
-        Names are the graph table's: present and past of a cache are given the same place.
+        Names are the graph table's; present and past of a cache share the same place.
         Raises EngineError for shapes that the engine was not built for.
         """
         self.open()
@@ -127,7 +126,7 @@ class Plan:
         return self._executions[profile]
 
     def _is_step(self, profile: int) -> bool:
-        """Whether a step of painting runs in this profile: of the language model, one token's."""
+        """Whether a painting step uses this profile; for the language model, that of one token."""
         if self.graph is not Graph.LANGUAGE_MODEL:
             return self.graph in STEP_GRAPHS
         return self._bounds[profile]["inputs_embeds"][1][1] == 1
@@ -139,7 +138,7 @@ class Plan:
         self._engine = None
 
     def _deserialized(self) -> ICudaEngine:
-        """The engine of the file; other plans may be closed for it."""
+        """Load the engine from its file; may close other plans to free memory."""
         if self._make_room:
             self._make_room(self, None)
         try:

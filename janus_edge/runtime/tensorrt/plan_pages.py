@@ -1,8 +1,8 @@
-"""A plan's file in memory while TensorRT reads it.
+"""Map a plan's file into memory while TensorRT reads it.
 
-Reading fills the page cache with the file, once when its hash is checked and again through the mapping.
-A GPU with memory of its own does not notice. Where the GPU shares the host's memory, weights would lie
-there twice until Linux needs the room, so the pages are given up as soon as the plan is open.
+Reading fills the page cache with the file, when its hash is checked and again through the mapping. This
+does not affect a GPU with its own memory. If the GPU shares the host's memory, the weights would be
+there twice until Linux needs the memory, so the pages are dropped as soon as the plan is open.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 @contextmanager
 def mapped(path: Path, *, give_up: bool) -> Iterator[mmap.mmap]:
-    """A file's content, read as it is needed; with ``give_up`` its pages leave the page cache after.
+    """Map a file's content; with ``give_up`` its pages are dropped from the page cache afterwards.
 
-    That is advice: Linux keeps what is not written to the disk yet, or what another process maps.
+    This is only advice: Linux keeps pages that are not yet on disk, or that another process maps.
     """
     with open(path, "rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -30,7 +30,7 @@ def mapped(path: Path, *, give_up: bool) -> Iterator[mmap.mmap]:
 
 
 def _give_up(content: mmap.mmap, descriptor: int) -> None:
-    """Unmap the pages first: those that are mapped stay in the cache."""
+    """Unmap the pages, then drop them; the cache keeps mapped pages."""
     if hasattr(mmap, "MADV_DONTNEED"):
         content.madvise(mmap.MADV_DONTNEED)
     if hasattr(os, "posix_fadvise"):

@@ -83,7 +83,7 @@ def mode(factor: float = 1.0, **changes: Any) -> ModeReport:
         net=Joules(0.025, 0.002, 1.3333),
         device=DeviceState(
             "25W (1)", False, (Reading("GPU clock", "MHz", 306.0, 900.0, 1020.0),), ("power cap",),
-            ("EMC clock: /sys/kernel/debug may be read by root only",),
+            ("EMC clock: only root may read /sys/kernel/debug",),
         ),
         curve=(CurvePoint(20, 0.9e-3), CurvePoint(30, 1.1e-3)),
         roofline=Roofline(

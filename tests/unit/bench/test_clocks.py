@@ -24,7 +24,7 @@ def test_orin(tmp_path: Path) -> None:
         "CPU clock, fastest core": 1728.0,
         "temperature, cpu-thermal": pytest.approx(48.437),
     }
-    assert gauges(tmp_path)[1] == ["EMC clock: /sys/kernel/debug may be read by root only"]
+    assert gauges(tmp_path)[1] == ["EMC clock: only root may read /sys/kernel/debug"]
     write(tmp_path, {"sys/kernel/debug/bpmp/debug/clk/emc/rate": 3199000000})
     assert readings(tmp_path)["EMC clock"] == pytest.approx(3199.0)
     assert gauges(tmp_path)[1] == []

@@ -87,4 +87,4 @@ def test_none(tmp_path: Path) -> None:
     assert ina_rails(tmp_path) == ([], "no INA sensor in /sys/class/hwmon")
     write(tmp_path, {f"{HWMON}/hwmon1/name": "ina226"})
     (tmp_path / HWMON / "hwmon1/power1_input").mkdir()
-    assert ina_rails(tmp_path) == ([], "the INA sensors in /sys/class/hwmon may not be read")
+    assert ina_rails(tmp_path) == ([], "no permission to read the INA sensors in /sys/class/hwmon")

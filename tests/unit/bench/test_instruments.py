@@ -36,7 +36,7 @@ def test_jetson(tmp_path: Path) -> None:
     assert names(found) == ["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]
     assert (found.no_energy, nvml.calls) == ((), [])
     assert (found.settings.power_mode, found.settings.clocks_held) == ("MAXN_SUPER (2)", True)
-    assert found.settings.missing == ("EMC clock: /sys/kernel/debug may be read by root only",)
+    assert found.settings.missing == ("EMC clock: only root may read /sys/kernel/debug",)
 
 
 def test_processor_and_gpu(tmp_path: Path) -> None:

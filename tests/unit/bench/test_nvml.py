@@ -115,7 +115,7 @@ def fails(*_: Any) -> Any:
         (
             lambda _: FakeNvml(nvmlDeviceGetHandleByPciBusId=fails),
             lambda: "0",
-            "does not know CUDA's first GPU .Driver Not Loaded",
+            "does not find CUDA's first GPU .Driver Not Loaded",
         ),
     ],
 )

@@ -51,4 +51,4 @@ def test_without_permission(tmp_path: Path) -> None:
     """A file that exists and cannot be read (here: it is a folder) gives the reason."""
     (tmp_path / f"{RAPL}0/energy_uj").mkdir(parents=True)
     found, why = rapl_counters(tmp_path)
-    assert (found, "read by root only" in why) == ([], True)
+    assert (found, "only root may read" in why) == ([], True)

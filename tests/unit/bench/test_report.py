@@ -53,7 +53,7 @@ def test_energy_in_words() -> None:
     assert rows["energy of a step"] == "3.00 mJ, 2.00 mJ above idle"
     assert rows["energy of an image"] == "~2.00 J, ~1.33 J above idle"
     said = "\n".join(notes(report()))
-    assert "3.00 W by RAPL (package-0); 1.00 W of it at rest" in said
+    assert "3.00 W by RAPL (package-0); 1.00 W of that at rest" in said
     assert "dram: lost after 1.0 s (gone); not in it: the GPU" in said
     assert "power mode 25W (1); clocks not held" in said
     assert "lowered by: power cap; not read: EMC clock" in said
@@ -78,7 +78,7 @@ def test_energy_in_words() -> None:
         ('{"kind": "engine"}', "not a report of `janus-edge bench`"),
         (
             '{"kind": "janus-edge bench", "schema_version": 3}',
-            "schema version 3; .* reads 2 and before",
+            "schema version 3; .* reads versions up to 2",
         ),
         ('{"kind": "janus-edge bench", "schema_version": 1}', "missing key 'date'"),
     ],

@@ -38,7 +38,7 @@ def test_a_jetson(tmp_path: Path) -> None:
     assert (sensors["power_mode"], sensors["clocks_held"]) == ("MAXN_SUPER (2)", False)
     assert sensors["energy"] == {"VDD_IN": 15.0, "VDD_CPU_GPU_CV": 6.0, "VDD_SOC": 4.0}
     assert sensors["readings"]["GPU clock (MHz)"] == 1020.0
-    assert sensors["missing"] == ["EMC clock: /sys/kernel/debug may be read by root only"]
+    assert sensors["missing"] == ["EMC clock: only root may read /sys/kernel/debug"]
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:

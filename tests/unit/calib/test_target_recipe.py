@@ -47,7 +47,7 @@ def test_int4_for_tensorrt(bundle: Bundle, target: str, caplog: pytest.LogCaptur
         for channels in found
     }
     assert {None, 64} < {kind for kinds in found.values() for kind in kinds} | {128}
-    assert f"13 layers stay in float, which no block that {target} takes divides" in caplog.text
+    assert f"13 layers stay in float, because no block size of {target} divides them" in caplog.text
     assert all(scheme.symmetric for scheme in recipe.schemes)
     assert recipe.cache == "float"
 
@@ -74,8 +74,8 @@ def test_onnx_runtime_takes_the_defaults(bundle: Bundle, target: str) -> None:
     [
         ("tensorrt", "int4-weight", Changes(symmetric=False), "zero points, which TensorRT"),
         ("tensorrt-rtx", "int8-int8-cache", NONE, "its KV cache is int8"),
-        ("tensorrt", "int8-weight", NONE, "some weights are int8 and their inputs floats"),
-        ("tensorrt-10.3", "fp8", NONE, "never tried with TensorRT 10.3"),
+        ("tensorrt", "int8-weight", NONE, "some weights are int8 with float inputs"),
+        ("tensorrt-10.3", "fp8", NONE, "untested with TensorRT 10.3"),
         ("ort-cpu", "nvfp4-weight", NONE, "its weights are nvfp4"),
         ("tensorrt-rtx", "int9", NONE, "unknown recipe 'int9'"),
     ],

@@ -64,7 +64,7 @@ def test_quantize_as_json(janus_edge: Run, tiny_bundle: Path, tmp_path: Path, re
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--recipe", "int9"], "unknown recipe 'int9'"),
     (["--recipe", "int8"], "record it with `janus-edge calibrate"),
-    (["--recipe", "int4-weight", "--scaling", "smooth"], "smooth scaling is for 8-bit inputs"),
+    (["--recipe", "int4-weight", "--scaling", "smooth"], "smooth scaling needs 8-bit inputs"),
     (["--recipe", "int8", "--calibration", "absent.npz"], "absent.npz: not a calibration file"),
 ])  # fmt: skip
 def test_what_cannot_be_quantised(

@@ -46,7 +46,7 @@ def test_private(redactor: Redactor, text: str, expected: str) -> None:
     [
         "21.5 tokens/s, 3 GB/s",
         "layers.0.self_attn.q_proj/MatMul",
-        "neither `nvpmodel -q` nor /var/lib/nvpmodel/status gives it",
+        "found neither in `nvpmodel -q` nor in /var/lib/nvpmodel/status",
         "no INA sensor in /sys/class/hwmon",
         "TensorRT 10.16.2.10, driver 595.78",
         "graphs/language_model.plan",

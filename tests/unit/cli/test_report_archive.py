@@ -125,7 +125,7 @@ def test_two_of_one_name(janus_edge: Run, tiny_bundle: Path, tmp_path: Path) -> 
     [
         (["--report", "report.zip"], "give --report a .tar.gz file"),
         (["--report", "none/report.tar.gz"], "in an existing folder"),
-        (["--engine", "e"], "--engine and --result are for an archive"),
+        (["--engine", "e"], "--engine and --result need --report"),
         (["--report", "r.tar.gz", "--result", "none.json"], "none.json: cannot be read"),
         (["--report", "r.tar.gz", "--result", "notes.json"], "notes.json: not a result of bench"),
         (["--report", "r.tar.gz", "--result", "words.json"], "words.json: not JSON"),

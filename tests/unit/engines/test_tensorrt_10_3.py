@@ -159,11 +159,11 @@ def test_an_old_tensorrt_will_do(tiny_bundle: Path, tmp_path: Path, machine: Any
         (RECIPES["bf16"], "bfloat16, .* export the bundle with --precision fp16 for tensorrt-10.3"),
         (
             Recipe("w", "float16", (Rule("*", Scheme("int8", 128)),)),
-            "some weights are int8 and their inputs floats, which TensorRT computes for int4 only",
+            "some weights are int8 with float inputs, which TensorRT supports for int4 only",
         ),
         (
             Recipe("w", "float16", (Rule("*", Scheme("fp8", inputs="maximum")),)),
-            "fp8, which was never tried with TensorRT 10.3",
+            "fp8, which is untested with TensorRT 10.3",
         ),
         (Recipe("w", "float16", (Rule("a*", None), Rule("*", Scheme("int4", 32)))), None),
         (Recipe("w", "float16", (Rule("*", Scheme("int8", inputs="maximum")),)), None),

@@ -284,7 +284,7 @@ def test_fp8_on_older_gpus(tiny_bundle: Path, capabilities: tuple[str, ...]) -> 
     options = TargetOptions(capabilities=capabilities)
     with pytest.raises(
         EngineError,
-        match=r"fp8, which takes compute capability 8.9 or newer, not 8.*: build for such",
+        match=r"fp8, which needs compute capability 8.9 or newer, not 8.*: build only for such",
     ):
         target("tensorrt-rtx", opened.manifest.config, options).check(opened)
     able = TargetOptions(capabilities=("8.9", "12.0"))
@@ -316,7 +316,9 @@ def test_unusual_blocks(tiny_bundle: Path, machine: Any, caplog: pytest.LogCaptu
         )
         warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         assert bool(warned) is said
-        assert all("in blocks of 32; TensorRT documents 64 and 128" in text for text in warned)
+        assert all(
+            "in blocks of 32, but TensorRT documents only 64 and 128" in text for text in warned
+        )
 
 
 def test_a_failed_build_leaves_nothing(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:

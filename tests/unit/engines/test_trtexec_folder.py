@@ -201,8 +201,8 @@ def test_an_engine_of_plans(tiny_bundle: Path, plans: Path, tmp_path: Path) -> N
     ("content", "message"),
     [
         (None, r"cannot be read \(No such file or directory\); write the graphs and .* --trtexec"),
-        (b"", "is not a plan of TensorRT, or not a whole one; build it again"),
-        (b"vtrt" + PLAN[4:], "is not a plan of TensorRT"),
+        (b"", "is not a TensorRT plan, or is truncated; build it again"),
+        (b"vtrt" + PLAN[4:], "is not a TensorRT plan"),
         (PLAN[:24] + bytes((10, 16, 0, 72)), "built with TensorRT 10.16.0.72 and this machine has"),
     ],
 )

@@ -114,7 +114,7 @@ def test_an_engine_says_its_scratch_and_capacity() -> None:
         largest = max(graphs.index(graph) for graph in USES[use])
         assert parts(budget)["scratch"] == 5_000_000 + largest
     assert planned(model, capacity=192) == uses
-    with pytest.raises(InputError, match="built for a capacity of 192, not 64"):
+    with pytest.raises(InputError, match="built for capacity 192, not 64"):
         budgets(model, capacity=64)
 
 
@@ -143,7 +143,7 @@ def test_an_engine_of_several_plans() -> None:
     ):  # fmt: skip
         uses = planned(ModelBytes.of(engine({}, capacities)))
         assert (uses["painting"].capacity, uses["answering"].capacity) == (painting, answering)
-    with pytest.raises(InputError, match="built for a capacity of 128 and 256, not 64"):
+    with pytest.raises(InputError, match="built for capacity 128 and 256, not 64"):
         budgets(ModelBytes.of(engine({}, (128, 256))), capacity=64)
 
 

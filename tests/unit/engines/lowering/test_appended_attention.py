@@ -141,12 +141,12 @@ def test_softmax_precision() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("<is_causal = 1>", "<is_causal = 0>", "it is not causal on a cache of given lengths"),
+        ("<is_causal = 1>", "<is_causal = 0>", "it is not causal, or has no cache with lengths"),
         ("<is_causal = 1>", "<is_causal = 1, softcap = 3.0>", "Attention has the attribute softcap = 3.0"),
         ("[sk] present_key_0 = TensorScatter <axis = 2>", '[sk] present_key_0 = TensorScatter <mode = "circular">', "TensorScatter has the attribute mode = circular"),
         ("(past_key, k0, past_lengths)", "(past_key, k0)", "the cache is written without write indices"),
         ("present_value_0, , , , lengths)", "present_value_0, , , , past_lengths)", "'past_lengths' comes from no node, not from Add"),
-        ("present_key_0", "kept", "'kept' is no output present_*"),
+        ("present_key_0", "kept", "'kept' is not an output present_*"),
         ("v1 = Mul (v, v)", "v1 = Mul (v, v)\n    seen = Shape (present_value_0)", "'present_value_0' is read elsewhere"),
     ],
 )  # fmt: skip

@@ -124,8 +124,8 @@ def test_a_layer_computes_the_same(
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        ("<is_causal = 1> (qr", "<is_causal = 0> (qr", "it is not causal on a cache of given lengths"),
-        (", , , , lengths)", ")", "it is not causal on a cache of given lengths"),
+        ("<is_causal = 1> (qr", "<is_causal = 0> (qr", "it is not causal, or has no cache with lengths"),
+        (", , , , lengths)", ")", "it is not causal, or has no cache with lengths"),
         ("<is_causal = 1> (qr", "<is_causal = 1, softcap = 3.0> (qr", "Attention has the attribute softcap = 3.0"),
         ("TensorScatter <axis = 2> (past_key", 'TensorScatter <axis = 2, mode = "circular"> (past_key',
          "TensorScatter has the attribute mode = circular"),

@@ -58,8 +58,8 @@ def test_softmax_precision() -> None:
         ("Attention (", "Attention <is_causal = 1> (", "Attention has is_causal = 1"),
         ("Attention (", "Attention <softcap = 3.0> (", "Attention has softcap = 3.0"),
         ("float[B,4,S,16] q", "float[B,H,S,16] q", "the graph does not fix heads and channels of 'q'"),
-        ("v) =>", "v, float[S,T] m) =>", "it has a mask, a cache or lengths of its own"),
-        ("v) =>", "v, int64[B] n) =>", "it has a mask, a cache or lengths of its own"),
+        ("v) =>", "v, float[S,T] m) =>", "it has a mask, a cache or lengths"),
+        ("v) =>", "v, int64[B] n) =>", "it has a mask, a cache or lengths"),
     ],
 )  # fmt: skip
 def test_others_are_left(old: str, new: str, reason: str) -> None:

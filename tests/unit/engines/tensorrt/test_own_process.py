@@ -112,11 +112,11 @@ def test_nothing_is_lost_in_json(head: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("os.kill(os.getpid(), 9)", r"image_head for tensorrt-rtx was ended by signal 9 \(SIGKILL\)"
+        ("os.kill(os.getpid(), 9)", r"image_head for tensorrt-rtx was killed by signal 9 \(SIGKILL\)"
          r"; .* memory is short: .* smaller --workspace"),
-        ("os.abort()", r"ended by signal 6 \(SIGABRT\); update TensorRT"),
+        ("os.abort()", r"was killed by signal 6 \(SIGABRT\); update TensorRT"),
         ("print('CUDA is gone', file=sys.stderr, flush=True) or os.kill(os.getpid(), 11)",
-         r"ended by signal 11 \(SIGSEGV\) \(CUDA is gone\); "),
+         r"was killed by signal 11 \(SIGSEGV\) \(CUDA is gone\); "),
         ("os._exit(3)", "ended with exit code 3; "),
     ],
 )  # fmt: skip

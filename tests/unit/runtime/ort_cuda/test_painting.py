@@ -190,7 +190,7 @@ def test_a_full_cache(engine: Engine) -> None:
     cache = KVCache.of(backend, config, 1, 64)
     step = LanguageModel(backend.session(Graph.LANGUAGE_MODEL)).plan(cache, 1)
     cache.lengths[:] = 64
-    with pytest.raises(CapacityError, match="1 new tokens behind 64 do not fit the 64 positions"):
+    with pytest.raises(CapacityError, match="1 new tokens after 64 do not fit the 64 positions"):
         step.run()
 
 

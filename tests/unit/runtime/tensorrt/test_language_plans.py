@@ -377,7 +377,7 @@ def test_a_plan_of_another_capacity(edited: Path, machine: Machine) -> None:
 
 def test_an_engine_without_plans(edited: Path, machine: Machine) -> None:
     edit_manifest(edited, lambda data: data.update(plans=[]))
-    with pytest.raises(EngineError, match="names no plan of language_model; build it again with"):
+    with pytest.raises(EngineError, match="lists no plan of language_model; build it again with"):
         TensorRTBackend(Engine.open(edited)).session(Graph.LANGUAGE_MODEL)
 
 

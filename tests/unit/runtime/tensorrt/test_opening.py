@@ -122,7 +122,7 @@ def test_rtx_engines_on_gpus_that_rtx_does_not_know(
     edit_manifest(engine, lambda data: data.update(change))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_module(machine.driver, version="rtx-1.7"))
     with pytest.raises(
-        EngineError, match=f"TensorRT-RTX builds for no such GPU; {advice}"
+        EngineError, match=f"TensorRT-RTX does not build for this GPU; {advice}"
     ) as error:
         Janus.load(engine)
     assert "compute-capability" not in str(error.value)

@@ -3,8 +3,8 @@
 Captions of random scenes cover the evaluation's prompts thinly: relations and dense prompts are
 1.6 % of them, attribution 4.5 %. Here every prompt is of a category, and a scene is drawn for it.
 
-Some wordings and some contents are held out: neither stage ever sees them, and what was learnt must
-show on them, too (`compare.py --held-out`).
+Some wordings and some contents are held out: stage 5 never asks for them (stage 4 has them only in
+what it keeps of the first stages' captions), and what was learnt must show on them (`check.py`).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def requests(
 
 
 def content_held_out(claim: Claim) -> bool:
-    """Whether training must never ask for this, in whatever order its objects are named."""
+    """Whether this is never asked for in training, in whatever order its objects are named."""
     named = claim.wanted if claim.relation else tuple(sorted(claim.wanted, key=str))
     return crc32(repr((named, claim.relation)).encode()) % _HELD_SHARE == 0
 

@@ -21,19 +21,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bundle_sampler import BundleSampler, export
 from category_prompts import Request, requests
-from checkpoint import SHIPPED, codec_of, model_of, save, tokenizer_of
+from checkpoint import SHIPPED, model_of, save, tokenizer_of
 from lessons import lesson_askings
 from rewards import reward
 from run import Run
-from sampler import Sampler, guidance_rows, torch_noise
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from train_model import Miniature
-from train_vq import Codec
 from transformers import JanusForConditionalGeneration
 from workers import add_up, share_gradients, start
 
-from janus_edge.runtime.prompts import Tokenizer
+from janus_edge.runtime.prompts import Tokenizer, text_to_image_ids, unconditional_ids
 from janus_edge.shapes.prompts import CATEGORIES
 
 GUIDANCE = 5.0
@@ -108,27 +107,21 @@ def chosen(rewards: np.ndarray) -> list[tuple[int, float]]:
     return [(int(i), float(rewards[i] - rewards.mean())) for i in places]
 
 
-@torch.inference_mode()
-def pictures_of(codec: Codec, codes: Tensor) -> np.ndarray:
-    """Pictures uint8 [N, 64, 64, 3] of codes [N, 256]."""
-    side = int(codes.shape[1] ** 0.5)
-    parts = [codec.pixels(codec.entries(part.view(-1, side, side))) for part in codes.split(8)]
-    values = ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
-    found: np.ndarray = values.permute(0, 2, 3, 1).numpy()
-    return found
-
-
 def paint_and_judge(
-    policy: Policy, codec: Codec, tokenizer: Tokenizer, asked: Sequence[Request], seed: list[int]
+    sampler: BundleSampler, policy: Policy, asked: Sequence[Request], seed: list[int]
 ) -> tuple[Tensor, np.ndarray]:
     """Codes [P * EACH, 256] of requests, and their rewards [P, EACH]."""
-    generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(1 << 62)))
-    noise = torch_noise(len(asked) * _EACH, generator)
-    texts = [one.prompt.text for one in asked]
-    codes = Sampler(policy.janus, tokenizer).codes(texts, _EACH, noise, GUIDANCE)
-    painted = pictures_of(codec, codes)
+    seeds = [int(s) for s in np.random.default_rng(seed).integers(1 << 62, size=len(asked))]
+    sampler.update(policy.janus)
+    codes, painted = sampler.paint([one.prompt.text for one in asked], _EACH, seeds, GUIDANCE)
     worth = [reward(asked[i // _EACH], picture) for i, picture in enumerate(painted)]
-    return codes.clone(), np.array(worth).reshape(-1, _EACH)
+    return codes, np.array(worth).reshape(-1, _EACH)
+
+
+def guidance_rows(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt with its unconditional row, as the runtime makes them."""
+    ids = text_to_image_ids(tokenizer, text)
+    return ids, unconditional_ids(ids, tokenizer.special)
 
 
 def _work(
@@ -137,7 +130,11 @@ def _work(
 ) -> None:  # fmt: skip
     tokenizer = tokenizer_of(origin)
     policy = Policy(tokenizer, origin)
-    codec, learnt = codec_of(policy.janus), [p for p in policy.parameters() if p.requires_grad]
+    learnt = [p for p in policy.parameters() if p.requires_grad]
+    if rank == 0:
+        export(origin, folder / "policy-bundle")
+    distributed.barrier()
+    sampler = BundleSampler(folder / "policy-bundle", folder / f"policy-bundle-{rank}")
     optimizer = torch.optim.Adam(learnt, rate, _BETAS)
     run = Run(
         folder, "policy", policy, optimizer, updates,
@@ -146,7 +143,7 @@ def _work(
     for update in run:
         seed = [_SEED, update, rank]
         asked = requests(policy.weights(), prompts // processes, np.random.default_rng(seed))
-        codes, worth = paint_and_judge(policy, codec, tokenizer, asked, [*seed, 1])
+        codes, worth = paint_and_judge(sampler, policy, asked, [*seed, 1])
         figures = _learn(policy, tokenizer, optimizer, learnt, asked, codes, worth)
         policy.count(*_outcomes(asked, worth))
         figures |= _answer(policy, tokenizer, learnt, update * processes + rank, processes)

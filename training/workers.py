@@ -5,6 +5,8 @@ Two processes of one thread take three quarters of the time of one process with 
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,10 +16,14 @@ from torch import Tensor, distributed, multiprocessing
 
 
 def start(work: Callable[..., None], processes: int, *arguments: Any) -> None:
-    """Run ``work(rank, processes, *arguments)`` in each process, to its end."""
+    """Run ``work(rank, processes, *arguments)`` in each process, to its end.
+
+    SIGTERM ends the workers, too: left alone they would train on, beside those of the next start.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as meeting:
         given = (work, processes, f"file://{meeting}/point", arguments)
-        multiprocessing.spawn(_worker, given, nprocs=processes)
+        multiprocessing.spawn(_worker, given, nprocs=processes, daemon=True)
 
 
 def _worker(

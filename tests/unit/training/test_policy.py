@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import category_prompts
+import dataset
 import lessons
 import numpy as np
 import patch_codes
@@ -15,6 +16,7 @@ import torch
 from bundle_sampler import BundleSampler
 from category_prompts import Request, request, scene_for
 from checkpoint import SHIPPED, codec_of, model_of, save, tokenizer_of
+from codes import contents, most_frequent
 from run import Run
 from transformers import JanusForConditionalGeneration
 
@@ -172,12 +174,17 @@ def test_patch_codes(model: JanusForConditionalGeneration, tmp_path: Path) -> No
     codes = table(pictures)
     assert (codes == again(pictures)).all()
     own = patch_codes._encoded(codec, pictures)
+    shown = [dataset.scene(i) for i in range(64)]
+    first = np.stack([draw(s) for s in shown])
+    stage_3 = most_frequent(contents(first), patch_codes._encoded(codec, first))
+    plain = np.array([s.background.end is None for s in shown])
+    assert (table(first[plain]) == stage_3[plain]).all(), "the codes that stage 3 learns"
     assert 0.5 < (codes == own).mean() < 1
-    known = np.isin(patch_codes.contents(pictures), table._keys)
+    known = np.isin(contents(pictures), table._keys)
     assert not known.all()
     assert (codes[~known] == own[~known]).all()
     by_content: dict[int, set[int]] = {}
-    for key, code in zip(patch_codes.contents(pictures)[known], codes[known], strict=True):
+    for key, code in zip(contents(pictures)[known], codes[known], strict=True):
         by_content.setdefault(int(key), set()).add(int(code))
     assert all(len(found) == 1 for found in by_content.values())
 

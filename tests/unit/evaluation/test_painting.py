@@ -109,7 +109,7 @@ def test_record(tmp_path: Path) -> None:
 
 
 def test_a_settled_comparison_stops(tmp_path: Path) -> None:
-    """Equal pictures settle a large margin before all is painted, at a planned look."""
+    """Equal pictures settle a large margin before all is painted: after the batch with a planned look."""
     options = Options(guidance_scales=(5.0,), prompts=60)
     reference = Record.open(tmp_path / "r.jsonl", "d", "fp32")
     paint(FakeJanus(options), options, record=reference)  # type: ignore[arg-type]
@@ -118,7 +118,8 @@ def test_a_settled_comparison_stops(tmp_path: Path) -> None:
     comparison = pairing.comparison()
     assert comparison.verdict == "within"
     assert comparison.overall.rounds in pairing.test.looks()
-    assert len(found.pictures) == 7 * comparison.overall.rounds < 7 * 60
+    painted = len(found.pictures) // 7
+    assert comparison.overall.rounds <= painted < comparison.overall.rounds + AT_ONCE < 60
     assert comparison.differing == 0
 
 

@@ -34,7 +34,7 @@ def show_comparison(found: Comparison) -> None:
     }[found.verdict]
     click.echo(
         f"{said} ({overall.rounds} of {found.planned} rounds); "
-        f"{found.differing:.1%} of the pictures differ in any pixel"
+        f"{found.differing:.1%} of the pictures have other codes"
     )
 
 

@@ -22,7 +22,7 @@ class CategoryDifference:
 class Comparison:
     """What a bundle gains (above 0) or loses against a reference, in shares.
 
-    ``differing`` is the share of pictures whose pixels differ at all. ``verdict`` is 'within' if
+    ``differing`` is the share of pictures whose codes differ. ``verdict`` is 'within' if
     the loss is shown to be below ``margin``, 'beyond' if it is shown to be above, else 'open'.
     """
 

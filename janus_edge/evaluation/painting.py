@@ -16,7 +16,7 @@ import numpy as np
 from janus_edge.engine_manifest import EngineManifest
 from janus_edge.evaluation.options import SEEDS, Options
 from janus_edge.evaluation.paired import Pairing
-from janus_edge.evaluation.record import Outcome, Record, pixels_hash
+from janus_edge.evaluation.record import Outcome, Record, codes_hash
 from janus_edge.evaluation.report import Painted, Painting
 from janus_edge.shapes.prompts import CATEGORIES, Prompt, fault, prompts
 from janus_edge.shapes.reader import read
@@ -110,6 +110,6 @@ def _paint(
     for (prompt, seed), picture in zip(asked, pictures, strict=True):
         pixels = np.asarray(picture.image)
         painted = Painted(prompt.category, prompt.text, seed, scale, fault(prompt, read(pixels)))
-        found.append(Outcome(painted, pixels_hash(pixels)))
+        found.append(Outcome(painted, codes_hash(picture.codes)))
         look(painted, picture.image)
     return found

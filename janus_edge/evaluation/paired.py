@@ -57,7 +57,7 @@ class Pairing:
         return Comparison(
             heading.digest, heading.precision, self.test.margin, self.test.planned, verdict, overall,
             {name: self._category(name) for name in CATEGORIES},
-            fmean(own.pixels != other.pixels for own, other in self._pairs),
+            fmean(own.codes != other.codes for own, other in self._pairs),
         )  # fmt: skip
 
     def _rounds(self) -> list[float]:

@@ -36,10 +36,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One picture as it was judged, and a hash of its pixels (32 hexadecimal digits)."""
+    """One picture as it was judged, and a hash of its codes (32 hexadecimal digits)."""
 
     painted: Painted
-    pixels: str
+    codes: str
 
     @property
     def key(self) -> _Key:
@@ -47,9 +47,9 @@ class Outcome:
         return self.painted.guidance_scale, self.painted.seed, self.painted.category
 
 
-def pixels_hash(picture: NDArray[np.uint8]) -> str:
-    """A hash of a picture's pixels: equal pictures, and they alone, have equal ones."""
-    return blake2b(np.ascontiguousarray(picture).tobytes(), digest_size=16).hexdigest()
+def codes_hash(codes: NDArray[np.integer[Any]]) -> str:
+    """A hash of a picture's codes [T]; rounding in the VQ decoder does not change it."""
+    return blake2b(np.asarray(codes, "<i8").tobytes(), digest_size=16).hexdigest()
 
 
 class Record:

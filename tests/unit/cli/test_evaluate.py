@@ -131,7 +131,7 @@ def test_record_and_comparison(janus_edge: Run, fake: FakeJanus) -> None:
     assert done.code == 0
     assert "against fp32, 14 pairs of pictures" in done.out
     assert "not settled whether the loss is less than 0.5 points (2 of 2 rounds)" in done.out
-    assert "0.0% of the pictures differ" in done.out
+    assert "0.0% of the pictures have other codes" in done.out
     done = janus_edge(*first, "--prompts", "2", "--against", "r.jsonl", "--json")
     found = Report.from_json(json.loads(done.out)).comparison
     assert found

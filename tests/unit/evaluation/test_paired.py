@@ -16,12 +16,12 @@ from janus_edge.shapes.prompts import CATEGORIES
 ROUNDS = 40
 
 
-def outcomes(wrong: set[tuple[int, str]], pixels: str = "00") -> list[Outcome]:
+def outcomes(wrong: set[tuple[int, str]], codes: str = "00") -> list[Outcome]:
     """A right picture of every category in each round, but for those that are wrong."""
     return [
         Outcome(
             Painted(name, f"a {name}", seed, 5.0, "wrong shape" if (seed, name) in wrong else None),
-            pixels,
+            codes,
         )
         for seed in range(ROUNDS)
         for name in CATEGORIES
@@ -51,7 +51,7 @@ def test_counts(reference: Record) -> None:
 
 
 def test_differing(reference: Record) -> None:
-    """Pictures whose pixels differ are counted, whether or not they are judged otherwise."""
+    """Pictures whose codes differ are counted, whether or not they are judged otherwise."""
     pairing = Pairing(reference, 0.05, ROUNDS)
     pairing.add([*outcomes(set())[:70], *outcomes(set(), "11")[70:]])
     assert pairing.comparison().differing == pytest.approx(1 - 70 / (7 * ROUNDS))

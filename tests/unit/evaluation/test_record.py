@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from janus_edge.errors import InputError
-from janus_edge.evaluation.record import Outcome, Record, pixels_hash
+from janus_edge.evaluation.record import Outcome, Record, codes_hash
 from janus_edge.evaluation.report import Painted
 
 FIRST = Outcome(Painted("counting", "two stars", 1, 5.0, None), "ab" * 16)
@@ -89,9 +89,9 @@ def test_unreadable(tmp_path: Path) -> None:
 
 
 def test_hash() -> None:
-    """One pixel makes another hash; the memory layout does not."""
-    picture = np.zeros((4, 4, 3), np.uint8)
-    other = picture.copy()
-    other[1, 2, 0] = 1
-    assert pixels_hash(picture) == pixels_hash(np.asfortranarray(picture))
-    assert pixels_hash(picture) != pixels_hash(other)
+    """One code makes another hash; the type of the integers does not."""
+    codes = np.arange(256)
+    other = codes.copy()
+    other[7] = 8
+    assert codes_hash(codes) == codes_hash(codes.astype(np.int32))
+    assert codes_hash(codes) != codes_hash(other)

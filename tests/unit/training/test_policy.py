@@ -8,6 +8,7 @@ import category_prompts
 import dataset
 import lessons
 import numpy as np
+import packed_state
 import patch_codes
 import policy
 import pytest
@@ -228,3 +229,34 @@ def test_requests_follow_their_weights() -> None:
     counts = [sum(a.prompt.category == c for a in asked) for c in CATEGORIES]
     assert counts[:4] == [0, 0, 0, 0]
     assert counts[4] == pytest.approx(300, abs=40)
+
+
+def test_packed_state(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A state that was packed continues with the same weights and moments, but for rounding."""
+    trained = policy.Policy(tokenizer, SHIPPED)
+    learnt = [weight for weight in trained.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(learnt, 1e-3, (0.9, 0.95))
+    run = Run(tmp_path, "policy", trained, optimizer, 3, constant=True)
+    for step in run:
+        generator = torch.Generator().manual_seed(step)
+        for weight in learnt:
+            weight.grad = torch.randn(weight.shape, generator=generator) * 1e-4
+        optimizer.step()
+    state = torch.load(tmp_path / "policy.state.pt", weights_only=True)
+    again = packed_state.unpack(*packed_state.pack(state, SHIPPED), SHIPPED)
+    fresh = policy.Policy(tokenizer, SHIPPED)
+    fresh.load_state_dict(again["model"])
+    start = policy.Policy(tokenizer, SHIPPED).state_dict()
+    for name, weight in fresh.state_dict().items():
+        if "probe" in name:  # random, and no part of stage 5
+            continue
+        moved = (state["model"][name] - start[name]).abs().max()
+        assert (weight - state["model"][name]).abs().max() <= moved * 1e-3, name
+    resumed = torch.optim.Adam([w for w in fresh.parameters() if w.requires_grad], 1e-3)
+    resumed.load_state_dict(again["optimizer"])
+    for number, moments in state["optimizer"]["state"].items():
+        own = resumed.state_dict()["state"][number]
+        assert own["step"] == moments["step"] == 3
+        for name in packed_state._MOMENTS:
+            assert (own[name] - moments[name]).abs().max() <= moments[name].abs().max() * 2e-3
+    assert (again["step"], again["seconds"]) == (state["step"], state["seconds"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from text import asking, opening, painting_ids, questions
 from torch import Tensor
 
 from janus_edge.runtime.prompts import Tokenizer, unconditional_ids
+from janus_edge.shapes.questions import Question
 from janus_edge.shapes.scene import COLOURS, SHAPES, Scene
 
 _MOST_GUIDANCE = 6.0
@@ -68,13 +70,24 @@ def paintings(
     Behind them the first ``paired`` of them again, with the runtime's unconditional prompt.
     """
     rng = np.random.default_rng([21, step])
-    rows, labels = [], []
+    rows, shown = [], []
     for index in rng.integers(0, len(codes), size):
-        shown = scenes.scene(int(index))
-        rows.append((painting_ids(tokenizer, shown, rng), codes[index]))
-        labels.append(patch_labels(shown)[:, :2])
-    rows += [(unconditional_ids(ids, tokenizer.special), own) for ids, own in rows[:paired]]
-    length = max(len(ids) for ids, _ in rows) + codes.shape[1] - 1
+        shown.append(scenes.scene(int(index)))
+        rows.append((painting_ids(tokenizer, shown[-1], rng), codes[index]))
+    return painting_batch(rows, shown, tokenizer, paired, rng)
+
+
+def painting_batch(
+    rows: list[tuple[list[int], np.ndarray]],
+    shown: list[Scene],
+    tokenizer: Tokenizer,
+    paired: int,
+    rng: np.random.Generator,
+) -> Painting:
+    """A batch of prompts with the codes [256] of their pictures, which show ``shown``."""
+    size, count = len(rows), CONFIG.image_tokens
+    rows = rows + [(unconditional_ids(ids, tokenizer.special), own) for ids, own in rows[:paired]]
+    length = max(len(ids) for ids, _ in rows) + count - 1
     batch = np.zeros((3, len(rows), length), np.int64)
     batch[1], batch[2] = -1, -100
     for i, (ids, own) in enumerate(rows):
@@ -82,7 +95,7 @@ def paintings(
         batch[0, i, :start] = ids
         batch[1, i, start:stop] = own[:-1]
         batch[2, i, start - 1 : stop] = own
-    shows = np.stack(labels)
+    shows = np.stack([patch_labels(scene)[:, :2] for scene in shown])
     scales = rng.uniform(1, _MOST_GUIDANCE, paired).astype(np.float32)
     names, reader = np.full((size, length, len(LABELS)), -1), Names(tokenizer)
     sources = np.zeros((size, length, length), bool)
@@ -91,7 +104,7 @@ def paintings(
         names[i, : len(ids)] = found
         shape, colour = shows[i, :, :1], shows[i, :, 1:2]
         fits = (found[:, 0] == shape) & ((found[:, 1] == 0) | (found[:, 1] == colour))
-        sources[i, len(ids) - 1 : len(ids) + codes.shape[1] - 1, : len(ids)] = fits
+        sources[i, len(ids) - 1 : len(ids) + count - 1, : len(ids)] = fits
     arrays = (*batch, shows, fresh_patches(shows[..., 0] > 0), scales, names, sources)
     return Painting(*map(torch.from_numpy, arrays))
 
@@ -100,9 +113,21 @@ def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Askin
     """Pictures with sixteen questions each, most of them asked as if each were the first."""
     rng = np.random.default_rng([22, step])
     chosen = np.sort(rng.integers(0, len(scenes), size))
-    begin = opening(tokenizer)
+    shown = [scenes.scene(int(i)) for i in chosen]
+    return asking_batch(shown, scenes.pictures[chosen], tokenizer, rng, questions)
+
+
+def asking_batch(
+    shown: list[Scene],
+    pictures: np.ndarray,
+    tokenizer: Tokenizer,
+    rng: np.random.Generator,
+    questions_of: Callable[[Scene, int, np.random.Generator], list[Question]],
+) -> Asking:
+    """Pictures uint8 [B, 64, 64, 3] of scenes with sixteen questions each."""
+    size, begin = len(shown), opening(tokenizer)
     patches = np.flatnonzero(np.array(begin) == tokenizer.special.image_placeholder)
-    rows = [_row(scenes.scene(int(i)), tokenizer, begin, rng) for i in chosen]
+    rows = [_row(questions_of(s, _QUESTIONS, rng), tokenizer, begin, rng) for s in shown]
     length = max(len(row[0]) for row in rows)
     ids, positions = np.zeros((2, size, length), np.int64)
     targets = np.full((size, length), -100, np.int64)
@@ -110,26 +135,26 @@ def askings(scenes: Scenes, tokenizer: Tokenizer, step: int, size: int) -> Askin
     sources, reader = np.zeros((size, length, length), bool), Names(tokenizer)
     for i, (own, wanted, block, place) in enumerate(rows):
         n = len(own)
-        shows = patch_labels(scenes.scene(int(chosen[i])))[:, :2]
+        shows = patch_labels(shown[i])[:, :2]
         sources[i, :n, patches] = reader.asked(own, wanted, shows).T
         ids[i, :n], targets[i, :n], blocks[i, :n], positions[i, :n] = own, wanted, block, place
     causal = np.tri(length, dtype=bool)
     same = blocks[:, :, None] == blocks[:, None, :]
     mask = causal & (same | (blocks[:, None, :] == 0))
-    pixels = torch.from_numpy(scenes.pictures[chosen]).permute(0, 3, 1, 2) / 127.5 - 1
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
     arrays = map(torch.from_numpy, (ids, targets, positions, mask[:, None]))
     return Asking(*arrays, pixels, torch.from_numpy(sources))
 
 
 def _row(
-    shown: Scene, tokenizer: Tokenizer, begin: list[int], rng: np.random.Generator
+    asked: list[Question], tokenizer: Tokenizer, begin: list[int], rng: np.random.Generator
 ) -> tuple[list[int], list[int], list[int], list[int]]:
     """Ids, targets, blocks (0 is seen by all) and positions of one picture's questions."""
     together = rng.random() < _CONVERSATIONS
     ids, targets, blocks = list(begin), [-100] * len(begin), [0] * len(begin)
     positions = list(range(len(begin)))
-    for number, asked in enumerate(questions(shown, _QUESTIONS, rng)):
-        before, answer = asking(tokenizer, asked, first=number == 0 or not together)
+    for number, question in enumerate(asked):
+        before, answer = asking(tokenizer, question, first=number == 0 or not together)
         own = before + answer
         start = len(ids) if together else len(begin)
         positions += range(start, start + len(own))

@@ -22,7 +22,8 @@ class Run:
     """``steps`` training steps of ``model`` below ``folder``, taken up where they were left.
 
     ``NAME.state.pt`` is written every two minutes and at the end, aside and then renamed;
-    ``NAME.log.jsonl`` gets a line every 20 steps. Of several processes that train one model together
+    ``NAME.log.jsonl`` gets a line every ``log_steps``. A ``constant`` learning rate does not fall after
+    the warm-up. Of several processes that train one model together
     only the ``first`` writes.
     """
 
@@ -35,9 +36,11 @@ class Run:
         steps: int,
         *,
         warm_up: int = 40,
+        constant: bool = False,
+        log_steps: int = _LOG_STEPS,
         first: bool = True,
     ) -> None:
-        self._first = first
+        self._first, self._constant, self._log_steps = first, constant, log_steps
         self.model, self.optimizer, self.steps, self.warm_up = model, optimizer, steps, warm_up
         self._state, self._log = folder / f"{name}.state.pt", folder / f"{name}.log.jsonl"
         self._peaks = [group["lr"] for group in optimizer.param_groups]
@@ -57,13 +60,14 @@ class Run:
         while self.step < self.steps:
             rise = min(1.0, (self.step + 1) / self.warm_up)
             fall = 0.02 + 0.98 * (1 + math.cos(math.pi * self.step / self.steps)) / 2
+            fall = 1.0 if self._constant else fall
             for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * rise * fall
             yield self.step
             self.step += 1
             now = time.monotonic()
             self._seconds = before + now - started
-            if self.step % _LOG_STEPS == 0:
+            if self.step % self._log_steps == 0:
                 self._write_log()
             if now - saved > _SAVE_SECONDS:
                 self.save()

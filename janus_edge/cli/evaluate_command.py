@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from janus_edge.atomic_file import written_aside
+from janus_edge.cli.comparison_output import show_comparison
 from janus_edge.cli.console import print_json, print_table, progress_bar
 from janus_edge.cli.parallel_option import parallel_option
 from janus_edge.errors import DependencyError, InputError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: must equal janus_edge.evaluation.options.PARTS, which --help would pay for importing
 _PARTS = ("painting", "understanding", "reconstruction")
+#: must equal len(janus_edge.shapes.prompts.CATEGORIES)
+_CATEGORIES = 7
 _EXAMPLES = 8  # wrong answers that are shown
 
 
@@ -36,6 +40,8 @@ _EXAMPLES = 8  # wrong answers that are shown
 )  # fmt: skip
 @click.option("--prompts", type=click.IntRange(1), default=16, show_default=True,
               help="Prompts of each category, painted at each scale.")  # fmt: skip
+@click.option("--pictures", type=click.IntRange(1),
+              help="Instead of --prompts: pictures at each scale, rounded up to whole rounds.")  # fmt: skip
 @click.option("--questions", type=click.IntRange(1), default=40, show_default=True,
               help="Questions of each kind.")  # fmt: skip
 @click.option("--scenes", type=click.IntRange(1), default=100, show_default=True,
@@ -44,12 +50,19 @@ _EXAMPLES = 8  # wrong answers that are shown
 @click.option("--only", "parts", type=click.Choice(_PARTS), multiple=True,
               help="Only this part; give it several times for several.")  # fmt: skip
 @parallel_option("Paint several codes a pass, as `generate` does.")
+@click.option("--record", "record_path", type=click.Path(),
+              help="A .jsonl file that keeps every picture's outcome; what it has is not painted again.")  # fmt: skip
+@click.option("--against", type=click.Path(),
+              help="A reference's --record: compare picture by picture, stop when it is settled.")  # fmt: skip
+@click.option("--within", "margin", type=click.FloatRange(0, 100, min_open=True, max_open=True),
+              default=1.0, show_default=True, help="With --against: the loss in question, in points.")  # fmt: skip
 @click.option("--sheet", type=click.Path(), help="A .png file for right and wrong pictures of the best scale.")  # fmt: skip
 @click.option("--threads", default=0, help="Processor threads; 0 takes one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the full report as JSON.")
 def evaluate(
     bundle: str, scales: tuple[float, ...], prompts: int, questions: int, scenes: int, seed: int,
     parts: tuple[str, ...], parallel: Parallel, sheet: str | None, threads: int, as_json: bool,
+    pictures: int | None, record_path: str | None, against: str | None, margin: float,
 ) -> None:  # fmt: skip
     """Measure how good the pictures and answers of a BUNDLE are: one of the world of shapes.
 
@@ -57,9 +70,17 @@ def evaluate(
     are asked about scenes whose answers are known, and scenes are turned into codes and back.
 
     Example:  janus-edge evaluate miniature --sheet pictures.png
+
+    To show that a recipe loses less than a point, paint the same pictures with both, 28 at a time:
+
+    \b
+      janus-edge evaluate float --only painting --guidance 6 --parallel 8 \\
+        --pictures 10000 --record float.jsonl
+      janus-edge evaluate int8 --only painting --guidance 6 --parallel 8 \\
+        --pictures 10000 --record int8.jsonl --against float.jsonl --within 1
     """
     try:
-        from janus_edge.evaluation import Options
+        from janus_edge.evaluation import Options, Pairing, Record
         from janus_edge.evaluation import evaluate as run
         from janus_edge.evaluation.contact_sheet import contact_sheet
     except ImportError as missing:
@@ -68,9 +89,14 @@ def evaluate(
         ) from missing
     from janus_edge.runtime.pipeline import Janus
 
+    if pictures:
+        prompts = math.ceil(pictures / _CATEGORIES)
     options = Options(scales, prompts, questions, scenes, seed, parts or _PARTS, parallel)
     if sheet:
-        _check_sheet(Path(sheet), options.parts)
+        _check_sheet(Path(sheet), options.parts, record_path)
+    if (record_path or against) and "painting" not in options.parts:
+        raise InputError("--record and --against are about pictures: add --only painting")
+    pairing = Pairing(Record.read(against), margin / 100, prompts) if against else None
     shown: list[tuple[Painted, Image.Image]] = []
 
     def look(painted: Painted, image: Image.Image) -> None:
@@ -78,7 +104,11 @@ def evaluate(
             shown.append((painted, image))
 
     with Janus.load(bundle, threads=threads) as janus, _bars() as progress:
-        report = run(janus, options, progress, look)
+        record = None
+        if record_path:
+            bundle_ = janus.bundle
+            record = Record.open(record_path, bundle_.digest, bundle_.manifest.recipe.name)
+        report = run(janus, options, progress, look, record, pairing)
     # the report first: a full disk must not cost it
     if as_json:
         print_json(report.to_json())
@@ -90,8 +120,10 @@ def evaluate(
         click.echo(sheet, err=True)
 
 
-def _check_sheet(path: Path, parts: tuple[str, ...]) -> None:
+def _check_sheet(path: Path, parts: tuple[str, ...], record: str | None) -> None:
     """Refuse now what could not be written after minutes of painting."""
+    if record:
+        raise InputError("--sheet shows what this run paints, and --record skips some: give one")
     if "painting" not in parts:
         raise InputError("--sheet shows what was painted: add --only painting")
     if path.suffix.lower() != ".png" or path.is_dir() or not path.absolute().parent.is_dir():
@@ -124,6 +156,8 @@ def _show(report: Report) -> None:
     if report.painting:
         _show_painting(report.painting)
         _show_faults(report.painting.best)
+    if report.comparison:
+        show_comparison(report.comparison)
     if report.understanding:
         _show_understanding(report.understanding)
     if report.reconstruction:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from janus_edge.evaluation.evaluator import evaluate
 from janus_edge.evaluation.options import Options
+from janus_edge.evaluation.paired import Pairing
+from janus_edge.evaluation.record import Record
 from janus_edge.evaluation.report import Painted, Painting, Report
 
-__all__ = ["Options", "Painted", "Painting", "Report", "evaluate"]
+__all__ = ["Options", "Painted", "Painting", "Pairing", "Record", "Report", "evaluate"]

@@ -11,7 +11,9 @@ from janus_edge.errors import InputError
 from janus_edge.evaluation.answering import answer
 from janus_edge.evaluation.options import Options
 from janus_edge.evaluation.painting import Look, paint
+from janus_edge.evaluation.paired import Pairing
 from janus_edge.evaluation.reconstruction import reconstruct
+from janus_edge.evaluation.record import Record
 from janus_edge.evaluation.report import Report
 from janus_edge.shapes.scene import SIZE
 
@@ -28,10 +30,14 @@ def evaluate(
     options: Options | None = None,
     progress: Progress = lambda part, done, total: None,
     look: Look = lambda painted, image: None,
+    record: Record | None = None,
+    pairing: Pairing | None = None,
 ) -> Report:
     """Evaluate an open model of the world of shapes; ``look`` is shown every picture painted.
 
-    Raises InputError for a model whose pictures are not 64 x 64, and what the runtime raises.
+    Pictures that ``record`` has are not painted again; with ``pairing`` painting stops when it is
+    settled. Raises InputError for a model whose pictures are not 64 x 64, and for a pairing at
+    several guidance scales; and what the runtime raises.
     """
     options, side = options or Options(), janus.bundle.manifest.config.image_size
     if side != SIZE:
@@ -39,6 +45,8 @@ def evaluate(
             f"{janus.bundle.path}: paints {side} x {side} pixels, and evaluate works on the world "
             f"of shapes, whose pictures are {SIZE} x {SIZE}: give a bundle of the miniature"
         )
+    if pairing and len(options.guidance_scales) != 1:
+        raise InputError("a comparison is made at one guidance scale: give one --guidance")
     seconds: dict[str, float] = {}
 
     def part(name: str, run: Callable[[Callable[[int, int], None]], T]) -> T | None:
@@ -49,7 +57,7 @@ def evaluate(
         seconds[name] = time.perf_counter() - started
         return found
 
-    painting = part("painting", lambda tell: paint(janus, options, tell, look))
+    painting = part("painting", lambda tell: paint(janus, options, tell, look, record, pairing))
     understanding = part("understanding", lambda tell: answer(janus, options, tell))
     reconstruction = part("reconstruction", lambda tell: reconstruct(janus, options, tell))
     return Report(
@@ -62,4 +70,5 @@ def evaluate(
         painting=painting,
         understanding=understanding,
         reconstruction=reconstruction,
+        comparison=pairing.comparison() if pairing else None,
     )

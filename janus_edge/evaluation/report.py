@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from janus_edge.errors import InputError
+from janus_edge.evaluation.comparison import Comparison
 from janus_edge.evaluation.intervals import wilson, wilson_of_rounds
 from janus_edge.evaluation.options import Options
 from janus_edge.schema import from_dict, to_dict
@@ -147,7 +148,7 @@ class Reconstruction:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One evaluation of one bundle; a part that was not asked for is None.
+    """One evaluation of one bundle; a part, or a comparison, that was not asked for is None.
 
     ``precision`` is the recipe's name, ``digest`` the bundle's; ``seconds`` part -> how long.
     """
@@ -161,6 +162,7 @@ class Report:
     painting: Painting | None
     understanding: Understanding | None
     reconstruction: Reconstruction | None
+    comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What ``json.dump`` takes and :meth:`from_json` reads back."""

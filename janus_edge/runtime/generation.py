@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from PIL import Image
 
 from janus_edge.config import JanusConfig
 from janus_edge.errors import InputError
+from janus_edge.noise import check_seed
 from janus_edge.runtime.image_decoding import ImageRequest, image_codes
 from janus_edge.runtime.parallel_decoding import MAX_WINDOW, ParallelDecoder
 from janus_edge.runtime.picture import GenerationStep, Picture
@@ -94,6 +95,15 @@ def prompt_list(prompt: str | Sequence[str]) -> list[str]:
     if not prompts:
         raise InputError("no prompt was given; pass a string or a list of strings")
     return prompts
+
+
+def seed_list(seed: int | Sequence[int], prompts: int) -> list[int]:
+    """The seed of each of so many prompts; raises InputError for an invalid one, or a wrong number."""
+    if not isinstance(seed, (list, tuple, range)):
+        return [check_seed(cast("int", seed))] * prompts
+    if len(seed) != prompts:
+        raise InputError(f"give one seed, or one for each of {prompts} prompts; found {len(seed)}")
+    return [check_seed(one) for one in seed]
 
 
 def check_settings(images_per_prompt: int, guidance_scale: float, temperature: float) -> None:

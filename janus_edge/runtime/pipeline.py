@@ -13,13 +13,13 @@ from PIL import Image
 from janus_edge.bundle import Bundle
 from janus_edge.engine import Engine, open_bundle_or_engine
 from janus_edge.errors import InputError
-from janus_edge.noise import check_seed
 from janus_edge.runtime.chat import AnswerStream, Chat
 from janus_edge.runtime.generation import (
     Parallel,
     check_settings,
     generation_steps,
     prompt_list,
+    seed_list,
     widest,
     window_policy,
 )
@@ -93,19 +93,19 @@ class Janus:
         self,
         prompt: str | Sequence[str],
         images_per_prompt: int = 1,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         guidance_scale: float = 5.0,
         temperature: float = 1.0,
         parallel: Parallel = "off",
     ) -> list[Picture]:
         """Paint ``images_per_prompt`` pictures of each prompt, all in one batch.
 
-        ``guidance_scale`` 1 is no guidance, 5 the original's default; ``temperature`` 0 always
-        takes the most probable code. A picture depends on its prompt, ``seed``, its number among
-        the pictures of its prompt, and the two settings: not on what else is in the batch (so a
-        prompt given twice is painted twice alike). ``parallel`` draws up to so many codes a pass,
-        or as many as pay off ('auto'), and does not change the picture beyond rounding. Raises
-        InputError, and CapacityError for a prompt that is too long.
+        ``seed`` is that of all prompts, or a list with one for each. ``guidance_scale`` 1 is no
+        guidance, 5 the original's default; ``temperature`` 0 always takes the most probable code.
+        A picture depends on its prompt, its seed, its number among the pictures of its prompt,
+        and the two settings: not on what else is in the batch (so a prompt given twice is painted
+        twice alike). ``parallel`` draws up to so many codes a pass, or as many as pay off
+        ('auto'), and does not change the picture beyond rounding. Raises InputError, and CapacityError for a prompt that is too long.
         """
         for step in self.generate_steps(
             prompt, images_per_prompt, seed, guidance_scale, temperature, parallel
@@ -118,7 +118,7 @@ class Janus:
         self,
         prompt: str | Sequence[str],
         images_per_prompt: int = 1,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         guidance_scale: float = 5.0,
         temperature: float = 1.0,
         parallel: Parallel = "off",
@@ -129,7 +129,7 @@ class Janus:
         """
         prompts = prompt_list(prompt)
         check_settings(images_per_prompt, guidance_scale, temperature)
-        check_seed(seed)
+        seeds = seed_list(seed, len(prompts))
         policy = window_policy(parallel, self._best_window)
         rows = [self.guidance_rows(text) for text in prompts]
         # refuse what does not fit now, not at the first step
@@ -139,7 +139,7 @@ class Janus:
         prompt_of = [p for p in range(len(prompts)) for _ in range(images_per_prompt)]
         indices = list(range(images_per_prompt)) * len(prompts)
         request = ImageRequest(
-            rows, prompt_of, [seed] * len(indices), indices, guidance_scale, temperature
+            rows, prompt_of, [seeds[p] for p in prompt_of], indices, guidance_scale, temperature
         )
         config = self.bundle.manifest.config
         return generation_steps(config, self.backend, prompts, request, policy, self.decode)

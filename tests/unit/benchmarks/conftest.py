@@ -1,8 +1,9 @@
-"""The scripts that measure peers import each other as scripts do: from their own folder."""
+"""Benchmarks import each other as scripts do: from their own folder."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks/peers/speed"))
+for folder in ("benchmarks", "benchmarks/peers/speed"):
+    sys.path.insert(0, str(Path(__file__).parents[3] / folder))

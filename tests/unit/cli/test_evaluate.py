@@ -17,6 +17,7 @@ from janus_edge.cli import cli, evaluate_command
 from janus_edge.evaluation import Options, Report
 from janus_edge.evaluation.options import PARTS
 from janus_edge.runtime.pipeline import Janus
+from janus_edge.shapes.prompts import CATEGORIES
 from tests.unit.evaluation.fakes import FakeJanus, noise
 
 Run = Callable[..., Any]
@@ -58,6 +59,7 @@ def test_defaults_are_those_of_the_function() -> None:
         expected[n] for n in ("prompts", "questions", "scenes", "seed")
     ]
     assert evaluate_command._PARTS == PARTS
+    assert len(CATEGORIES) == evaluate_command._CATEGORIES
 
 
 def test_tables(janus_edge: Run, fake: FakeJanus) -> None:
@@ -108,6 +110,34 @@ def test_sheet(janus_edge: Run, fake: FakeJanus) -> None:
     assert [path.name for path in Path().iterdir()] == ["s.png"]
 
 
+PAINT = ("--only", "painting", "--guidance", "5")
+
+
+def test_pictures(janus_edge: Run, fake: FakeJanus) -> None:
+    """As many as asked for, rounded up to a picture of every category."""
+    done = janus_edge("evaluate", "bundle", *PAINT, "--pictures", "8")
+    assert done.code == 0
+    assert "right pictures, 2 a category" in done.out
+    assert sum(len(texts) for texts, _, _ in fake.painted) == 14
+
+
+def test_record_and_comparison(janus_edge: Run, fake: FakeJanus) -> None:
+    """A second run continues the record; against itself nothing is lost, and too few settle nothing."""
+    first = ("evaluate", "bundle", *PAINT, "--record", "r.jsonl")
+    assert janus_edge(*first, "--prompts", "1").code == 0
+    assert janus_edge(*first, "--prompts", "2").code == 0
+    assert sum(len(texts) for texts, _, _ in fake.painted) == 14
+    done = janus_edge(*first, "--prompts", "2", "--against", "r.jsonl", "--within", "0.5")
+    assert done.code == 0
+    assert "against fp32, 14 pairs of pictures" in done.out
+    assert "not settled whether the loss is less than 0.5 points (2 of 2 rounds)" in done.out
+    assert "0.0% of the pictures have other codes" in done.out
+    done = janus_edge(*first, "--prompts", "2", "--against", "r.jsonl", "--json")
+    found = Report.from_json(json.loads(done.out)).comparison
+    assert found
+    assert (found.verdict, found.margin, found.overall.mean) == ("open", 0.01, 0)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -118,6 +148,10 @@ def test_sheet(janus_edge: Run, fake: FakeJanus) -> None:
         (["--sheet", "s.jpg"], "s.jpg: give --sheet a .png file in an existing folder"),
         (["--sheet", "no/s.png"], "no/s.png: give --sheet a .png file in an existing folder"),
         (["--sheet", "s.png", "--only", "understanding"], "add --only painting"),
+        (["--sheet", "s.png", "--record", "r.jsonl"], "--record skips some: give one"),
+        (["--record", "r.jsonl", "--only", "reconstruction"], "add --only painting"),
+        (["--record", "no/r.jsonl"], "no/r.jsonl: cannot be written"),
+        (["--against", "r.jsonl"], "r.jsonl: cannot be read as an evaluation record"),
     ],
 )
 def test_unusable_arguments(

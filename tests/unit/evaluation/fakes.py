@@ -73,7 +73,7 @@ class FakeJanus:
                 config=SimpleNamespace(image_size=side), recipe=SimpleNamespace(name="fp32")
             ),
         )
-        self.painted: list[tuple[tuple[str, ...], int, float]] = []
+        self.painted: list[tuple[tuple[str, ...], tuple[int, ...], float]] = []
         self.parallel = set[Parallel]()
         self.asked = 0
         self._err, self._lie = err, lie
@@ -91,18 +91,19 @@ class FakeJanus:
         pass
 
     def generate(
-        self, prompt: Sequence[str], *, seed: int, guidance_scale: float, temperature: float,
-        parallel: Parallel,
+        self, prompt: Sequence[str], *, seed: Sequence[int], guidance_scale: float,
+        temperature: float, parallel: Parallel,
     ) -> list[Any]:  # fmt: skip
         assert temperature == 1
         self.parallel.add(parallel)
-        self.painted.append((tuple(prompt), seed, guidance_scale))
+        self.painted.append((tuple(prompt), tuple(seed), guidance_scale))
         pictures = []
-        for text in prompt:
+        for text, own in zip(prompt, seed, strict=True):
             known = self._prompts[text]
-            make = self._err(known, seed, guidance_scale) or draw
+            make = self._err(known, own, guidance_scale) or draw
             image = Image.fromarray(make(scene_of(known)))
-            pictures.append(SimpleNamespace(image=image))
+            codes = np.asarray(image, np.int64)[::4, ::4].sum(-1).ravel()
+            pictures.append(SimpleNamespace(image=image, codes=codes))
         return pictures
 
     def describe(self, image: Image.Image, question: str, max_new_tokens: int) -> Any:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 
+from janus_edge.engine_manifest import EngineManifest, Profile, Range
 from janus_edge.evaluation.options import SEEDS, Options
-from janus_edge.evaluation.painting import paint, rounds
+from janus_edge.evaluation.painting import AT_ONCE, paint, rounds, rounds_at_once
+from janus_edge.evaluation.paired import Pairing
+from janus_edge.evaluation.record import Record
 from janus_edge.evaluation.report import Painted, Painting
 from janus_edge.runtime.generation import Parallel
 from janus_edge.shapes.prompts import CATEGORIES, Prompt
@@ -65,14 +71,56 @@ def test_every_picture_is_accounted_for(painted: tuple[Painting, object, object,
 
 
 def test_rounds(painted: tuple[object, FakeJanus, object, object]) -> None:
-    """A batch is a round: one prompt of every category, a seed of its own, the same at each scale."""
-    batches = painted[1].painted
-    texts = [tuple(prompt.text for prompt in once) for once in rounds(OPTIONS)]
-    seeds = range(3 * SEEDS, 3 * SEEDS + 4)
-    assert batches == [
-        (t, seed, scale) for scale in (1.0, 5.0) for t, seed in zip(texts, seeds, strict=True)
-    ]
+    """A round is one prompt of every category with one seed, the same at each scale.
+
+    Four rounds are painted at once.
+    """
+    texts = [prompt.text for once in rounds(OPTIONS) for prompt in once]
+    seeds = [seed for seed in range(3 * SEEDS, 3 * SEEDS + 4) for _ in CATEGORIES]
+    assert painted[1].painted == [(tuple(texts), tuple(seeds), scale) for scale in (1.0, 5.0)]
     assert rounds(replace(OPTIONS, prompts=2)) == rounds(OPTIONS)[:2]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(2, 1), (14, 1), (28, 2), (500, AT_ONCE)])
+def test_batches_fit_an_engine(rows: int, expected: int) -> None:
+    """An engine paints no more rounds at once than its profile has rows for, two a picture."""
+    manifest = Mock(spec=EngineManifest)
+    size = Range(1, 1, rows)
+    manifest.profiles = (Profile(size, size, size),)
+    bundle = SimpleNamespace(manifest=manifest)
+    assert rounds_at_once(SimpleNamespace(bundle=bundle)) == expected  # type: ignore[arg-type]
+
+
+def test_record(tmp_path: Path) -> None:
+    """What a record has is not painted again; the outcome is that of one uninterrupted run."""
+    options = replace(OPTIONS, prompts=6)
+    whole = paint(FakeJanus(options, err), options)  # type: ignore[arg-type]
+    path = tmp_path / "record.jsonl"
+    first = replace(options, prompts=3, guidance_scales=(5.0,))
+    paint(FakeJanus(first, err), first, record=Record.open(path, "d", "fp32"))  # type: ignore[arg-type]
+    janus, seen = FakeJanus(options, err), []
+    record = Record.open(path, "d", "fp32")
+    found = paint(janus, options, look=lambda p, image: seen.append(p), record=record)  # type: ignore[arg-type]
+    assert found == whole
+    assert len(seen) == sum(len(texts) for texts, _, _ in janus.painted) == (12 - 3) * 7
+    again = FakeJanus(options, err)
+    assert paint(again, options, record=Record.open(path, "d", "fp32")) == whole  # type: ignore[arg-type]
+    assert not again.painted
+
+
+def test_a_settled_comparison_stops(tmp_path: Path) -> None:
+    """Equal pictures settle a large margin before all is painted: after the batch with a planned look."""
+    options = Options(guidance_scales=(5.0,), prompts=60)
+    reference = Record.open(tmp_path / "r.jsonl", "d", "fp32")
+    paint(FakeJanus(options), options, record=reference)  # type: ignore[arg-type]
+    pairing = Pairing(reference, 0.1, 60)
+    found = paint(FakeJanus(options), options, pairing=pairing)  # type: ignore[arg-type]
+    comparison = pairing.comparison()
+    assert comparison.verdict == "within"
+    assert comparison.overall.rounds in pairing.test.looks()
+    painted = len(found.pictures) // 7
+    assert comparison.overall.rounds <= painted < comparison.overall.rounds + AT_ONCE < 60
+    assert comparison.differing == 0
 
 
 @pytest.mark.parametrize("parallel", ["off", "auto", 8])
@@ -85,7 +133,7 @@ def test_how_it_is_painted(parallel: Parallel) -> None:
 
 def test_progress(painted: tuple[object, object, list[tuple[int, int]], object]) -> None:
     """It begins at none and ends at all pictures."""
-    assert painted[2] == [(7 * i, 56) for i in range(9)]
+    assert painted[2] == [(28 * i, 56) for i in range(3)]
 
 
 def test_reports_of_several_seeds_add_up(painted: tuple[Painting, object, object, object]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from janus_edge.errors import BundleError, CapacityError, InputError
+from janus_edge.runtime.generation import Parallel
 from janus_edge.runtime.image_processing import preprocess
 from janus_edge.runtime.picture import Picture
 from janus_edge.runtime.pipeline import Janus
@@ -68,6 +69,18 @@ def test_a_picture_does_not_depend_on_its_batch(janus: Janus) -> None:
         assert batch[2 * index : 2 * index + 2] == alone
         assert codes_of(janus.generate(prompt, 1, seed=4)) == alone[:1]
     assert codes_of(janus.generate(PROMPTS[::-1], seed=4)) == batch[::2][::-1]
+
+
+@pytest.mark.parametrize("parallel", ["off", 3])
+def test_seeds_of_their_own(janus: Janus, parallel: Parallel) -> None:
+    """With a list of seeds every prompt is painted as alone with its own; the list must fit."""
+    batch = codes_of(janus.generate(PROMPTS[:2], 2, seed=[4, 9], parallel=parallel))
+    assert batch[:2] == codes_of(janus.generate(PROMPTS[0], 2, seed=4))
+    assert batch[2:] == codes_of(janus.generate(PROMPTS[1], 2, seed=9))
+    with pytest.raises(InputError, match="one for each of 2 prompts; found 3"):
+        janus.generate(PROMPTS[:2], seed=[1, 2, 3])
+    with pytest.raises(InputError, match="the seed must be from 0"):
+        janus.generate(PROMPTS[:2], seed=[1, -2])
 
 
 def test_what_a_picture_depends_on(janus: Janus) -> None:

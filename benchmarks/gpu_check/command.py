@@ -114,7 +114,8 @@ def _end(options: Namespace, report: Report, said: str) -> int:
         paths = report.write(folder)
         texts = {path.name: path.read_text("utf-8") for path in paths} | {"commands.txt": said}
         sent = archive.write(folder / f"{report.stem}.zip", texts)
-        print(*paths, f"{sent} (send this)", sep="\n")
+        fate = "a rehearsal: nothing to send" if options.rehearse else "send this"
+        print(*paths, f"{sent} ({fate})", sep="\n")
     return SOMETHING_FAILED if report.counts[FAILED] else 0
 
 

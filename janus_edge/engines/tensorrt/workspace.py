@@ -17,15 +17,18 @@ OPTION = "workspace"
 #: The default where the GPU shares the machine's memory (chosen, not yet tried on a device).
 _INTEGRATED = 512 << 20
 
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
+#: As trtexec has them; a bare number would be MiB to trtexec.
+_UNITS = {"B": 0, "K": 10, "M": 20, "G": 30}
 
 
 def parse_workspace(text: str) -> int:
     """Bytes of '512M' or '2G' (powers of 1024); raises InputError for anything else."""
-    number = re.fullmatch(r"(\d{1,12})([KMG]?)", text.strip().upper(), re.ASCII)
+    number = re.fullmatch(r"(\d{1,12})([BKMG])", text.strip().upper(), re.ASCII)
     size = int(number[1]) << _UNITS[number[2]] if number else 0
     if not 0 < size < 1 << 63:
-        raise InputError(f"--{OPTION} must be a size such as 512M or 2G; found {text!r}")
+        raise InputError(
+            f"--{OPTION} must be a size with its unit, such as 512M or 2G; found {text!r}"
+        )
     return size
 
 

@@ -11,7 +11,7 @@ from janus_edge.errors import InputError
 
 @pytest.mark.parametrize(
     ("words", "recorded", "size"),
-    [("700", "700", 700), ("2k", "2K", 2048), (" 512M ", "512M", 512 << 20), ("3G", "3G", 3 << 30),
+    [("700b", "700B", 700), ("2k", "2K", 2048), (" 512M ", "512M", 512 << 20), ("3G", "3G", 3 << 30),
      ("2048M", "2G", 2 << 30), ("1025M", "1025M", 1025 << 20)],
 )  # fmt: skip
 def test_sizes(words: str, recorded: str, size: int) -> None:
@@ -21,10 +21,12 @@ def test_sizes(words: str, recorded: str, size: int) -> None:
     assert parse_workspace(recorded) == size
 
 
-@pytest.mark.parametrize("words", ["", "0", "0G", "-1", "1.5G", "2T", "half", "١", "9" * 12 + "G"])
+@pytest.mark.parametrize(
+    "words", ["", "0", "512", "0G", "-1", "1.5G", "2T", "half", "١", "9" * 12 + "G"]
+)
 def test_what_is_not_a_size(words: str) -> None:
     """An invalid size is refused with the valid form; so are zero and a size beyond 64 bits."""
-    with pytest.raises(InputError, match="--workspace takes .* found"):
+    with pytest.raises(InputError, match="--workspace must be a size with its unit, .* found"):
         parse_workspace(words)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import platform
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.gpu_check.processes import ROOT, Outcome, Run
+from benchmarks.gpu_check.report import Report
 from janus_edge.atomic_file import written_aside
+from janus_edge.cli.redaction import Redactor
 
 #: Lines of each command that are kept, from its end.
 _LINES = 40
@@ -19,7 +21,7 @@ class Log:
     """What commands said, one after the other."""
 
     def __init__(self) -> None:
-        self._entries = list[str]()
+        self._entries = list[tuple[str, str]]()
 
     def of(self, run: Run) -> Logged:
         """``run``, whose commands are noted here."""
@@ -27,16 +29,15 @@ class Log:
 
     def add(self, module: str, arguments: Sequence[str | Path], outcome: Outcome) -> None:
         """Note a command, and the end of what it said."""
-        said = [f"$ {module} {' '.join(map(str, arguments))}"]
-        said.append(f"exit code {outcome.code}, {outcome.seconds:.1f} s")
+        said = [f"exit code {outcome.code}, {outcome.seconds:.1f} s"]
         for text in (outcome.output, outcome.errors):
             said += text.strip().splitlines()[-_LINES:]
-        self._entries.append("\n".join(said))
+        self._entries.append((shlex.join([module, *map(str, arguments)]), "\n".join(said)))
 
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return "\n\n".join(self._entries) + "\n"
+    def without_private(self, redactor: Redactor) -> str:
+        """All of it, but private words."""
+        entries = (f"$ {redactor.command(c)}\n{redactor.text(said)}" for c, said in self._entries)
+        return "\n\n".join(entries) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,23 @@ class Logged:
         return outcome
 
 
-def without_private(text: str, folders: Mapping[str, Path]) -> str:
-    """``text`` with ``folders``, the home and the host's name replaced by what they are called."""
-    named = {**folders, "ROOT": ROOT, "HOME": Path.home()}
-    found = {str(p): name for name, path in named.items() for p in (path, path.absolute())}
-    found[platform.node()] = "HOST"
-    for private in sorted(found, key=len, reverse=True):
-        if len(private) > 1:  # not '/', the home of some users
-            text = text.replace(private, found[private])
-    return text
+def redactor(folders: Mapping[str, Path]) -> Redactor:
+    """Calls ``folders`` and the checkout by their names, and takes out what is private here."""
+    return Redactor.of_this_machine().naming({**folders, "ROOT": ROOT})
+
+
+def without_private(report: Report, redactor: Redactor) -> Report:
+    """``report`` as it is written: it may be committed, and is sent."""
+    checks = tuple(
+        replace(
+            check,
+            subject=redactor.text(check.subject),
+            reason=redactor.text(check.reason),
+            figures=redactor.value(check.figures),
+        )
+        for check in report.checks
+    )
+    return replace(report, checks=checks, command=redactor.command(report.command))
 
 
 def write(path: Path, texts: Mapping[str, str]) -> Path:

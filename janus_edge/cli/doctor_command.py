@@ -61,8 +61,9 @@ def doctor(
 ) -> None:
     """Look at this machine and this installation, and say what is missing or wrong.
 
-    Exits with 1 when there is a problem. The archive of --report holds no names of people, hosts and
-    folders, no tokens, no prompts, and of the environment only variables that change what runs.
+    Exits with 1 when there is a problem. The archive of --report leaves out names of people and hosts,
+    folders (of a path the last component stays), tokens, prompts, and of the environment all but the
+    variables that change what runs. Look through it: what has no known form is not recognised.
 
     \b
     Example:  janus-edge doctor

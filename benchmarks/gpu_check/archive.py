@@ -1,47 +1,48 @@
-"""The file to send: the report and the output of every command, without private paths."""
+"""One file to send: the report, and what every command said, without private paths."""
 
 from __future__ import annotations
 
-import platform
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.gpu_check.processes import ROOT, Outcome, Run
+from benchmarks.gpu_check.report import Report
 from janus_edge.atomic_file import written_aside
+from janus_edge.cli.redaction import Redactor
 
-#: Number of lines that are kept from the end of each command's output.
+#: Lines of each command that are kept, from its end.
 _LINES = 40
 
 
 class Log:
-    """The output of commands, one after the other."""
+    """What commands said, one after the other."""
 
     def __init__(self) -> None:
-        self._entries = list[str]()
+        self._entries = list[tuple[str, str]]()
 
     def of(self, run: Run) -> Logged:
-        """Return a runner like ``run`` that records its commands here."""
+        """``run``, whose commands are noted here."""
         return Logged(self, run)
 
     def add(self, module: str, arguments: Sequence[str | Path], outcome: Outcome) -> None:
-        """Record a command and the end of its output."""
-        said = [f"$ {module} {' '.join(map(str, arguments))}"]
-        said.append(f"exit code {outcome.code}, {outcome.seconds:.1f} s")
+        """Note a command, and the end of what it said."""
+        said = [f"exit code {outcome.code}, {outcome.seconds:.1f} s"]
         for text in (outcome.output, outcome.errors):
             said += text.strip().splitlines()[-_LINES:]
-        self._entries.append("\n".join(said))
+        self._entries.append((shlex.join([module, *map(str, arguments)]), "\n".join(said)))
 
-    @property
-    def text(self) -> str:
-        """Return the whole log."""
-        return "\n\n".join(self._entries) + "\n"
+    def without_private(self, redactor: Redactor) -> str:
+        """All of it, but private words."""
+        entries = (f"$ {redactor.command(c)}\n{redactor.text(said)}" for c, said in self._entries)
+        return "\n\n".join(entries) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """Run commands as ``run`` does, and record them in ``log``."""
+    """Runs commands as ``run`` does, and notes them in ``log``."""
 
     log: Log
     run: Run
@@ -53,19 +54,27 @@ class Logged:
         return outcome
 
 
-def without_private(text: str, folders: Mapping[str, Path]) -> str:
-    """Return ``text`` with placeholders for ``folders``, the home folder and the host's name."""
-    named = {**folders, "ROOT": ROOT, "HOME": Path.home()}
-    found = {str(p): name for name, path in named.items() for p in (path, path.absolute())}
-    found[platform.node()] = "HOST"
-    for private in sorted(found, key=len, reverse=True):
-        if len(private) > 1:  # not '/', which is the home of some users
-            text = text.replace(private, found[private])
-    return text
+def redactor(folders: Mapping[str, Path]) -> Redactor:
+    """Calls ``folders`` and the checkout by their names, and takes out what is private here."""
+    return Redactor.of_this_machine().naming({**folders, "ROOT": ROOT})
+
+
+def without_private(report: Report, redactor: Redactor) -> Report:
+    """``report`` as it is written: it may be committed, and is sent."""
+    checks = tuple(
+        replace(
+            check,
+            subject=redactor.text(check.subject),
+            reason=redactor.text(check.reason),
+            figures=redactor.value(check.figures),
+        )
+        for check in report.checks
+    )
+    return replace(report, checks=checks, command=redactor.command(report.command))
 
 
 def write(path: Path, texts: Mapping[str, str]) -> Path:
-    """Write ``texts`` under their names to the archive ``path``, completely or not at all."""
+    """Write ``texts`` by their names to the archive ``path``, whole or not at all."""
     with written_aside(path) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in texts.items():
             file.writestr(name, text)

@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(check, flush=True)
             checks.append(check)
         private = {"SCRATCH": scratch, "PREPARED": options.prepared or scratch}
-        said = archive.without_private(log.text, private)
+        redactor = archive.redactor(private)
+        said = log.without_private(redactor)
     report = Report(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         machine=describe(),
@@ -98,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warning=warning,
         size=options.size,
     )
-    return _end(options, report, said)
+    return _end(options, report, archive.without_private(report, redactor), said)
 
 
-def _end(options: Namespace, report: Report, said: str) -> int:
-    """Print and write the report, and return the exit code."""
+def _end(options: Namespace, report: Report, clean: Report, said: str) -> int:
+    """Print ``report``, write the ``clean`` one, and return the exit code."""
     print("", *summary(report), sep="\n")
     if not report.ran:
         print("nothing could be checked here, so no report is written")
@@ -111,7 +112,7 @@ def _end(options: Namespace, report: Report, said: str) -> int:
         print("there is no GPU, so no report is written; --out FOLDER writes it nevertheless")
     else:
         folder = options.out or RESULTS
-        paths = report.write(folder)
+        paths = clean.write(folder)
         texts = {path.name: path.read_text("utf-8") for path in paths} | {"commands.txt": said}
         sent = archive.write(folder / f"{report.stem}.zip", texts)
         fate = "a rehearsal: nothing to send" if options.rehearse else "send this"

@@ -62,7 +62,8 @@ def doctor(
     """Look at this machine and this installation, and say what is missing or wrong.
 
     Exits with 1 when there is a problem. The archive of --report holds no tokens, no prompts and no
-    names of people, hosts or folders. It lists only environment variables that affect a run.
+    names of people, hosts or folders. It lists only environment variables that affect a run. Look
+    through it before you send it: a name without a known form is not recognised.
 
     \b
     Example:  janus-edge doctor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from janus_edge.cli.redaction import Redactor
@@ -82,6 +84,80 @@ def test_json(redactor: Redactor) -> None:
         "USER": None,
         "rate": "3 images/s",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/tmp/g/graphs/m.plan: cannot build (no memory); ... see docs/jetson.md",
+         ".../m.plan: cannot build (no memory); ... see docs/jetson.md"),
+        ("./e: is not a plan; look at layers.0.self_attn/Attention",
+         ".../e: is not a plan; look at layers.0.self_attn/Attention"),
+        ("/tmp/e cannot hold layers.0.mlp/MatMul", ".../e cannot hold layers.0.mlp/MatMul"),
+        ("/tmp/a/e runs at 3 GB/s", ".../e runs at 3 GB/s"),
+        ("/tmp/a and /tmp/b differ", ".../a and .../b differ"),
+        ("/tmp/Acme Corp/e f", "e f"),
+    ],
+)  # fmt: skip
+def test_messages(redactor: Redactor, value: str, expected: str) -> None:
+    """An error that begins with a path stays an error; a path alone becomes its last component."""
+    assert redactor.value(value, "reason") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see /mnt/Acme Corp/Project Zeus/x.json: bad", "see .../x.json: bad"),
+        ("open '/mnt/Acme Corp/x y' now", "open '.../x y' now"),
+        (r"cp /mnt/Acme\ Corp/x", "cp .../x"),
+        ("gcc -I/home/bob/inc -L/home/bob/lib", "gcc -I.../inc -L.../lib"),
+        ("Bearer eyJhbGciOiJI.eyJzdWIiOiIx.SflKx-w_r", "Bearer SECRET"),
+        ("https://bob:pw@acme.example", "https:.../SECRET@acme.example"),
+        ("MY_PW=hunter2 run", "MY_PW=SECRET run"),
+        ("said: bench --prompt 'a b' x", "said: bench --prompt (left out) x"),
+    ],
+)
+def test_private_in_text(redactor: Redactor, text: str, expected: str) -> None:
+    """Folders with spaces, flags that a path follows at once, secrets and prompts inside of a text."""
+    assert redactor.text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("run --prepared '/tmp/Acme Corp/zeus' -n 3", "run --prepared zeus -n 3"),
+        ("run '/tmp/Acme Corp/Project Zeus'", "run '(left out)'"),
+        ("bench acme/zeus/b --prompt cat --json", "bench b --prompt '(left out)' --json"),
+        ("bench --prompt='a cat'", "bench '--prompt=(left out)'"),
+        ("generate b 'a portrait of Bob'", "generate b '(left out)'"),
+        ("HF_TOKEN=abc run --api-key x", "HF_TOKEN=SECRET run --api-key SECRET"),
+        ("gcc -I/home/bob/inc --max-new-tokens 3", "gcc -I.../inc --max-new-tokens 3"),
+        ("trtexec --onnx=/a/b/m.onnx --minShapes=x:1x2", "trtexec --onnx=m.onnx --minShapes=x:1x2"),
+    ],
+)
+def test_commands(redactor: Redactor, command: str, expected: str) -> None:
+    """A command is read word by word, as a text or as a list."""
+    found = redactor.value({"command": command, "argv": shlex.split(command)})
+    assert found["command"] == expected
+    assert found["argv"] == shlex.split(found["command"])
+
+
+def test_keys(redactor: Redactor) -> None:
+    """Keys under prompts are prompts; the mode 'text' has its figures; no key hides another."""
+    found = redactor.value(
+        {"prompts": {"Bob": {"seed": 1}, "Eve": "x"}, "text": {"rate": 2}, "/a/x": 1, "/b/x": 2}
+    )
+    assert found == {
+        "prompts": {"(left out)": {"(left out)": 1}, "(left out) 2": "(left out)"},
+        "text": {"rate": 2}, ".../x": 1, ".../x 2": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["SIGNING_KEY", "DB_PW", "DB_PWD", "KEY"])
+def test_secret_variables(name: str) -> None:
+    """Variables of these names have secrets; the folders PWD and OLDPWD are none."""
+    redactor = Redactor.of_this_machine({name: "hunter22", "OLDPWD": "plainly"})
+    assert redactor.text("hunter22 plainly") == "SECRET plainly"
 
 
 @pytest.mark.parametrize("name", ["nvidia", "ubuntu", "root", "x", ""])

@@ -8,5 +8,6 @@ docs/gpu-check.md is the runbook. Every check is a command in a process of its o
 crashes does not take the others along, and peaks of memory are its own. All together end within
 --total seconds. A check that cannot be made here is skipped, and says why. Exit codes: 0 where nothing
 failed (also where all was skipped: then no report is written), 1 where a check failed, 3 where all
-was skipped and --require-gpu was given.
+was skipped and --require-gpu was given. Ctrl-C (130) and SIGTERM (143) end it with a report of the checks
+that had ended, called gpu-check-interrupted-*.
 """

@@ -65,7 +65,9 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, change: str = "") -> 
     modules.mkdir()
     modules.joinpath("tensorrt_rtx.py").write_text(MODULE + change + END, "utf-8")
     monkeypatch.syspath_prepend(modules)
-    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    # set first, so that the module which a test imports is removed after it
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx")
 
 
 def request(head: Path, **options: Any) -> PlanRequest:

@@ -29,13 +29,17 @@ from benchmarks.gpu_check.random_models import RandomModels
 from benchmarks.gpu_check.report import FAILED, Check, Device, Report
 from benchmarks.gpu_check.summary import summary
 from janus_edge.bench.machine import describe, versions
+from janus_edge.termination import Terminated, terminations_raised
 
 RESULTS = ROOT / "benchmarks" / "results"
 
-#: Exit codes beside 0 and argparse's 2.
+#: Exit codes beside 0, argparse's 2, and 128 + the signal that interrupted.
 SOMETHING_FAILED, NOTHING_RAN = 1, 3
 
-#: Runs commands on fakes; exists only in a checkout with the tests.
+#: What ends the checks before their time; the report then has those that had ended.
+_INTERRUPTS = (KeyboardInterrupt, Terminated)
+
+#: Runs commands on fakes; only there where the tests are.
 _REHEARSAL = "tests.unit.gpu_check.rehearsal"
 
 #: Seconds allowed for the preparation before the checks begin.
@@ -68,7 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the checks, print each as it ends, write the report if anything ran; the exit code."""
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     options = parse(given)
+    try:
+        with terminations_raised():
+            return _make(options, given)
+    except _INTERRUPTS as interrupt:
+        return _interrupted(interrupt)
+
+
+def _make(options: Namespace, given: Sequence[str]) -> int:
     begin, checks, log = time.monotonic(), list[Check](), archive.Log()
+    interrupt: BaseException | None = None
     warning = (
         importlib.import_module(_REHEARSAL).install(options.rehearse) if options.rehearse else ""
     )
@@ -82,9 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if warning:
             environment["JANUS_EDGE_REHEARSAL"] = options.rehearse
         machinery = Machinery(environment, _REHEARSAL if warning else "", log)
-        for check in all_checks(options, device, scratch, machinery):
-            print(check, flush=True)
-            checks.append(check)
+        try:
+            for check in all_checks(options, device, scratch, machinery):
+                checks.append(check)
+                print(check, flush=True)
+        except _INTERRUPTS as signalled:
+            interrupt = signalled
         private = {"SCRATCH": scratch, "PREPARED": options.prepared or scratch}
         redactor = archive.redactor(private)
         said = log.without_private(redactor)
@@ -98,15 +114,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds=time.monotonic() - begin,
         warning=warning,
         size=options.size,
+        interrupted=interrupt is not None,
     )
-    return _end(options, report, archive.without_private(report, redactor), said)
+    code = _end(options, report, said)
+    return code if interrupt is None else _interrupted(interrupt)
+
+
+def _interrupted(interrupt: BaseException) -> int:
+    """Say so in one line; the exit code."""
+    how = str(interrupt) or "interrupted"
+    print(f"gpu-check: {how}", file=sys.stderr)
+    return interrupt.exit_code if isinstance(interrupt, Terminated) else 130
 
 
 def _end(options: Namespace, report: Report, clean: Report, said: str) -> int:
     """Print ``report``, write the ``clean`` one, and return the exit code."""
     print("", *summary(report), sep="\n")
     if not report.ran:
-        print("nothing could be checked here, so no report is written")
+        print("nothing was checked, so no report is written")
         return NOTHING_RAN if options.require_gpu else 0
     if report.device is None and options.out is None:
         print("there is no GPU, so no report is written; --out FOLDER writes it nevertheless")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import benchmarks.gpu_check as package
+from benchmarks.gpu_check import random_models
 from benchmarks.gpu_check.models import KNOWN, PRECISIONS
 from janus_edge.engines.target_names import TARGET_NAMES
 
@@ -26,6 +30,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.total = options.total or TOTAL[options.size]
     options.timeout = options.timeout or EACH[options.size]
+    lacking = [p for p in options.precisions if p not in random_models.PRECISIONS]
+    if options.size != "miniature" and lacking:
+        known = ", ".join(random_models.PRECISIONS)
+        parser.error(f"--precisions {lacking[0]}: --size {options.size} has {known}")
+    if options.out is not None:
+        why = _unwritable(options.out)
+        if why:
+            parser.error(f"--out {options.out}: {why}; name another folder")
     if options.rehearse and options.out is None:
         parser.error("--rehearse needs --out FOLDER: its figures are not results")
     return options
@@ -39,8 +51,47 @@ def _names(known: Sequence[str], text: str) -> tuple[str, ...]:
     return names
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _unwritable(folder: Path) -> str:
+    """Why no report can be written to ``folder``; '' if one can. Makes nothing."""
+    path = folder.absolute()
+    while not os.path.lexists(path):
+        path = path.parent
+    if not path.is_dir():
+        return f"{path} is not a folder"
+    return "" if os.access(path, os.W_OK | os.X_OK) else f"{path} cannot be written to"
+
+
+def _by_size(seconds: Mapping[str, float]) -> str:
+    """The miniature's, then those that differ: '300 s, 1800 s with --size 1b'."""
+    usual = seconds["miniature"]
+    others = [f"{own:.0f} s with --size {size}" for size, own in seconds.items() if own != usual]
+    return ", ".join([f"{usual:.0f} s", *others])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, without the usage; exit with 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m benchmarks.gpu_check",
         description=(package.__doc__ or "").replace("%", "%%"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,25 +105,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--targets", type=lambda t: _names(TARGET_NAMES, t),
         help=f"default: {','.join(DEFAULT_TARGETS)} (also ort-cpu, to try this command without a GPU)")  # fmt: skip
     add("--precisions", type=lambda t: _names(KNOWN, t), default=PRECISIONS,
-        help=f"default: {','.join(PRECISIONS)} (also fp32); all checks run on the first one")  # fmt: skip
-    add("--full", action="store_true", help="also check each graph and plan, time whole requests, run the tests marked gpu")  # fmt: skip
-    add(
-        "--seconds",
-        type=float,
-        default=3.0,
-        help="time each step this long, and at least one picture",
-    )
-    add("--repetitions", type=int, default=3, help="number of whole requests that --full times")
-    add("--total", type=float, metavar="SECONDS",
-        help=f"limit for all checks after the preparation; default: {TOTAL}")  # fmt: skip
-    add("--timeout", type=float, metavar="SECONDS", help=f"limit for each command; default: {EACH}")
-    add(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the report, instead of benchmarks/results",
-    )
-    add("--require-gpu", action="store_true", help="exit with 3 if every check is skipped")
+        help=f"{','.join(PRECISIONS)} (and fp32); the first one has all checks")  # fmt: skip
+    add("--full", action="store_true", help="also each graph, each plan, whole requests, the tests marked gpu")  # fmt: skip
+    add("--seconds", type=_seconds, default=3.0,
+        help="for which each step is timed, at least a picture")  # fmt: skip
+    add("--repetitions", type=_count, default=3, help="whole requests that --full times")
+    add("--total", type=_seconds, metavar="SECONDS",
+        help=f"for all checks, once the bundles are there [{_by_size(TOTAL)}]")  # fmt: skip
+    add("--timeout", type=_seconds, metavar="SECONDS", help=f"for each command [{_by_size(EACH)}]")
+    add("--out", type=Path, metavar="FOLDER", help="for the report, instead of benchmarks/results")
+    add("--require-gpu", action="store_true", help="exit with 3 where all is skipped")
     add("--rehearse", nargs="?", const=REHEARSALS[0], choices=REHEARSALS,
         help="run everything on a fake driver and a fake TensorRT, from a checkout with its tests")  # fmt: skip
     return parser

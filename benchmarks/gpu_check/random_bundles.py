@@ -144,7 +144,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--dimensions", choices=sorted(DIMENSIONS), default="1b")
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     given = parser.parse_args(arguments)
-    name = given.dimensions
+    name, precisions = given.dimensions, given.precisions.split(",")
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            parser.error(f"--precisions: {precision!r} is not one of {', '.join(PRECISIONS)}")
     try:
         path = given.folder / f"{name}-fp16"
         base = (
@@ -152,7 +155,7 @@ def main(arguments: Sequence[str]) -> int:
             if path.is_dir()
             else write_float(DIMENSIONS[name], name, path)
         )
-        for precision in given.precisions.split(","):
+        for precision in precisions:
             own = given.folder / f"{name}-{precision}"
             if not own.is_dir():
                 write_quantised(base, precision, own)

@@ -15,6 +15,8 @@ from janus_edge.schema import to_dict
 
 KIND, SCHEMA_VERSION = "janus-edge gpu-check", 2
 
+INTERRUPTED = "interrupted: the checks that had ended"
+
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
@@ -65,8 +67,9 @@ class Device:
 class Report:
     """All checks, and where they ran; ``device`` is None only if no GPU was asked for.
 
-    ``size`` says whose weights were checked, ``command`` what was asked for, and ``seconds`` how long it
-    took. ``warning`` is the first thing that a reader must know (REHEARSAL), or '' if there is none.
+    ``size`` is whose weights were checked; ``command`` is what was asked for and ``seconds`` how long it took; ``warning`` is the first
+    thing that a reader must know (REHEARSAL), '' where there is none. ``interrupted`` reports hold the
+    checks that had ended.
     """
 
     date: str
@@ -78,6 +81,7 @@ class Report:
     seconds: float = 0.0
     warning: str = ""
     size: str = "miniature"
+    interrupted: bool = False
     kind: str = KIND
     schema_version: int = SCHEMA_VERSION
 
@@ -98,6 +102,8 @@ class Report:
         name = self.device.name if self.device else "none"
         kind = "rehearsal-gpu-check-" if self.warning else "gpu-check-"
         kind += "" if self.size == "miniature" else f"{self.size}-"
+        # of its own, so that it replaces no whole report
+        kind += "interrupted-" if self.interrupted else ""
         return kind + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
     def write(self, folder: Path) -> tuple[Path, Path]:
@@ -139,6 +145,7 @@ class Report:
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         lines = [
             "# gpu-check", "", *([f"**{self.warning}**", ""] if self.warning else []),
+            *([f"**{INTERRUPTED}**", ""] if self.interrupted else []),
             f"* date: {self.date}", f"* command: {self.command}", f"* seconds: {self.seconds:.0f}",
             f"* GPU: {self.gpu}",
             f"* processor: {self.machine.processor}, {self.machine.processors} processors, "

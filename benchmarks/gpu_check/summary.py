@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.gpu_check.report import FAILED, SKIPPED, Report
+from benchmarks.gpu_check.report import FAILED, INTERRUPTED, SKIPPED, Report
 from benchmarks.gpu_check.table import SHORT, aligned, capacity_lines, model_lines, rows
 
 MOST_LINES, _WIDTH = 30, 160
@@ -11,6 +11,7 @@ MOST_LINES, _WIDTH = 30, 160
 def summary(report: Report) -> list[str]:
     """Return the device, a row for each engine, what failed, and why targets are absent."""
     head = [report.warning] if report.warning else []
+    head += [INTERRUPTED] if report.interrupted else []
     head.append(f"{report.gpu}; {report.seconds:.0f} s")
     head.append(", ".join(f"{count} {state}" for state, count in report.counts.items()))
     engines = rows(report.checks)

@@ -24,6 +24,7 @@ from janus_edge.cli.quantize_command import quantize
 from janus_edge.cli.reconstruct_command import reconstruct
 from janus_edge.cli.sensitivity_command import sensitivity
 from janus_edge.errors import JanusEdgeError
+from janus_edge.termination import Terminated, terminations_raised
 
 
 class _Group(click.Group):
@@ -67,7 +68,8 @@ for _command in (
 def main() -> NoReturn:
     """Entry point of ``janus-edge``: errors become one line and the exit code of their class."""
     try:
-        code = cli.main(prog_name="janus-edge", standalone_mode=False)
+        with terminations_raised():
+            code = cli.main(prog_name="janus-edge", standalone_mode=False)
     except JanusEdgeError as error:
         _print_error(error)
         sys.exit(error.exit_code)
@@ -77,6 +79,9 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("janus-edge: interrupted", err=True)
         sys.exit(130)
+    except Terminated as end:
+        click.echo(f"janus-edge: {end}", err=True)
+        sys.exit(end.exit_code)
     except OSError as failure:  # a full disk, a folder that may not be written
         _print_error(failure)
         sys.exit(JanusEdgeError.exit_code)

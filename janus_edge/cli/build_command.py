@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from janus_edge.engines.build import Target
 
 
+def _folder(_context: click.Context, option: click.Parameter, name: str | None) -> Path | None:
+    """The folder that an option names; an empty name would be the current folder."""
+    if name == "":
+        raise InputError(f"{option.opts[0]} is empty: name a folder")
+    return None if name is None else Path(name)
+
+
 @click.command(short_help="Build an engine: a bundle made for one device.")
 @click.argument("bundle", type=click.Path())
 @click.argument("out", type=click.Path())
@@ -33,14 +40,14 @@ if TYPE_CHECKING:
 @click.option("--prepack", is_flag=True,
               help="ort-cpu: lay weights out for this machine's processor, and for no other: opens at "
               "once and takes less memory, twice the space on disk.")  # fmt: skip
-@click.option("--dump-network", "dump", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--dump-network", "dump", callback=_folder, metavar="FOLDER",
               help="TensorRT: also write each parsed network as text to FOLDER/GRAPH.txt, and keep its layers' "
               "details in the plan, which makes runs outside of CUDA graphs slower.")  # fmt: skip
-@click.option("--trtexec", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--trtexec", callback=_folder, metavar="FOLDER",
               help="tensorrt: build nothing; write the graphs to FOLDER, with a script that builds them "
               "with NVIDIA's trtexec.")  # fmt: skip
-@click.option("--plans", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="tensorrt: make the engine from trtexec's plans, FOLDER/GRAPH.plan.")  # fmt: skip
+@click.option("--plans", callback=_folder, metavar="FOLDER",
+              help="tensorrt: make the engine of FOLDER/GRAPH.plan, which trtexec built.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")
@@ -81,8 +88,12 @@ def build(
     """
     if target is None:
         raise InputError(f"build needs --target NAME: choose one of {', '.join(TARGET_NAMES)}")
+    if trtexec:
+        _refuse_with_trtexec(
+            {"--compute-capability": capabilities, "--dump-network": dump, "--plans": plans, "--force": force}
+        )  # fmt: skip
     try:
-        from janus_edge.engines.build import build_engine
+        from janus_edge.engines.build import build_engine, check_outside
         from janus_edge.engines.cache import EngineCache
         from janus_edge.engines.targets import TargetOptions
         from janus_edge.engines.targets import target as target_named
@@ -92,6 +103,8 @@ def build(
     from janus_edge.cache_folder import cache_folder
 
     opened = Bundle.open(bundle)
+    if dump:
+        check_outside(opened, dump)
     root = None if no_cache else cache_folder("engines")
     options = TargetOptions(
         profile, capabilities, root, dump, workspace=workspace, plans=plans, prepack=prepack
@@ -114,6 +127,13 @@ def build(
         f"{out}: {size(done.engine.total_bytes)}, {target}; "
         + (f"from the cache, built in {seconds} before" if done.cached else f"built in {seconds}")
     )
+
+
+def _refuse_with_trtexec(options: dict[str, object]) -> None:
+    """Raise InputError for the first of ``options`` that was given."""
+    for name, given in options.items():
+        if given:
+            raise InputError(f"--trtexec builds no engine here: leave {name} out")
 
 
 def _write_trtexec(bundle: Bundle, wanted: Target, folder: Path, out: str, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from janus_edge.engine_manifest import (
 )
 from janus_edge.engines.cache import EngineCache, Ingredients
 from janus_edge.engines.sources import sources_digest
-from janus_edge.errors import EngineError
+from janus_edge.errors import EngineError, InputError
 from janus_edge.graphs import Graph
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row, Task, silent
@@ -109,8 +109,9 @@ def build_engine(
 
     With ``cache`` one that was built from the same before is taken from there, and a new one is
     kept there. With ``force`` an engine at ``out`` is replaced once the new one is complete. Raises
-    EngineError, and InputError for an ``out`` that cannot be written.
+    EngineError, and InputError for an ``out`` that cannot be written or is inside the bundle.
     """
+    check_outside(bundle, Path(out))
     target.check(bundle)
     tools, origin = dict(target.tools()), BuiltFrom(bundle.digest, str(bundle.path.absolute()))
     options = dict(target.options) if isinstance(target, HasOptions) else {}
@@ -165,6 +166,15 @@ def _plans(built: BuiltGraph, profiles: tuple[Profile, ...]) -> tuple[LanguagePl
     if built.plans or not profiles:
         return built.plans
     return (LanguagePlan(Graph.LANGUAGE_MODEL.value, built.entry.file, profiles, built.build),)
+
+
+def check_outside(bundle: Bundle, path: Path) -> None:
+    """Raise InputError for a ``path`` inside the bundle, which takes no other files."""
+    if path.resolve().is_relative_to(bundle.path.resolve()):
+        raise InputError(
+            f"{path}: is inside the bundle {bundle.path}, which would then be damaged; choose another "
+            "place"
+        )
 
 
 def check_recipe(target: str, bundle: Bundle) -> None:

@@ -34,7 +34,7 @@ from janus_edge.engines.tensorrt.request import BuildsPlans, PlanRequest
 from janus_edge.engines.tensorrt.timing_cache import TimingCache
 from janus_edge.engines.tensorrt.workspace import OPTION as WORKSPACE
 from janus_edge.engines.tensorrt.workspace import default_workspace, in_words, parse_workspace
-from janus_edge.errors import BackendError, EngineError
+from janus_edge.errors import BackendError, EngineError, JanusEdgeError
 from janus_edge.graphs import Graph, Port, engine_signature, signature
 from janus_edge.manifest import GraphEntry
 from janus_edge.progress import Row
@@ -196,7 +196,12 @@ class TensorRTTarget:
             workspace=self._workspace,
             dump=self._dump and self._dump / f"{name}.txt",
         )
-        built = self.build_plan(asked, row)
+        try:
+            built = self.build_plan(asked, row)
+        except JanusEdgeError as failure:
+            # the lowered file is gone when the message is read
+            named = str(failure).replace(str(source), str(bundle.graph(graph)))
+            raise type(failure)(named) from failure
         if timings and built.timing_cache is not None:
             timings.keep(built.timing_cache)
         for warning in built.warnings:

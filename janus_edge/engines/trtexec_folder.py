@@ -16,6 +16,7 @@ import onnx
 from onnx.external_data_helper import uses_external_data
 
 from janus_edge.bundle import Bundle
+from janus_edge.engines.build import check_outside
 from janus_edge.engines.tensorrt.network import fix_sizes
 from janus_edge.engines.tensorrt.profiles import Profile, fixed_sizes, optimization_profiles
 from janus_edge.engines.tensorrt.trtexec import script, trtexec_options
@@ -39,10 +40,12 @@ def write_trtexec(
     """Write the graphs of ``bundle`` and the script that builds them for ``target`` to ``folder``.
 
     Weights are copied, so that the folder can be moved. ``after`` is the command to run when the
-    plans are there. Neither a GPU nor TensorRT is needed. Raises InputError if the folder is not empty or
-    cannot be written, and EngineError for a bundle that the target does not take.
+    plans are there. Neither a GPU nor TensorRT is needed. Raises InputError for a folder that has
+    something in it, is inside the bundle, or cannot be written, and EngineError for a bundle that the
+    target does not take.
     """
     target.check_bundle(bundle)
+    check_outside(bundle, folder)
     commands = {}
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -61,7 +64,8 @@ def write_trtexec(
                     commands[name] = _options(model, graph, name, shapes, target, bundle)
         path = folder / "build.sh"
         title = f"Build the graphs of {bundle.path.name} for {target.name}"
-        path.write_text(script(commands, title, after), "utf-8")
+        # names of files need not be UTF-8
+        path.write_text(script(commands, title, after), "utf-8", "surrogateescape")
         path.chmod(0o755)
     except OSError as failure:
         raise InputError(

@@ -82,9 +82,7 @@ def _checked(plan: Path, tensorrt: Installed) -> int:
             "script with --trtexec FOLDER, run it, and give --plans its folder of plans"
         ) from failure
     if len(head) < _VERSION.stop or not head.startswith(_TAG):
-        raise EngineError(
-            f"{plan}: is not a TensorRT plan, or is truncated; build it again with trtexec"
-        )
+        raise EngineError(f"{plan}: is not a plan of TensorRT; build it again with trtexec")
     built, found = ".".join(map(str, head[_VERSION])), tensorrt.version
     if built.split(".")[:3] != found.split(".")[:3]:
         raise EngineError(

@@ -48,6 +48,9 @@ _CRASH = (
     "another recipe"
 )
 
+#: By signal, where memory can be the cause; earlyoom sends SIGTERM, and so do people.
+_FIXES = {"SIGKILL": _MEMORY, "SIGTERM": f"{_MEMORY}; else {_CRASH}"}
+
 
 def build_apart(request: PlanRequest, row: Row) -> BuiltPlan:
     """Build in a separate process; raises like :func:`build_plan`.
@@ -150,8 +153,8 @@ def _end_without_answer(request: PlanRequest, code: int, said: Path) -> EngineEr
         how, fix = f"ended with exit code {code}", _CRASH
     else:
         names = {one.value: one.name for one in signal.Signals}
-        how = f"was killed by signal {-code} ({names.get(-code, 'unknown')})"
-        fix = _MEMORY if -code == getattr(signal, "SIGKILL", 9) else _CRASH
+        name = names.get(-code, "unknown")
+        how, fix = f"by signal {-code} ({name})", _FIXES.get(name, _CRASH)
     return EngineError(
         f"{request.graph_file}: the process that builds {request.graph.value} for {request.target} "
         f"{how}{last}; {fix}"

@@ -15,6 +15,8 @@ from janus_edge.engines.tensorrt.profiles import Shapes
 #: The order matters: trtexec reads a profile's shapes only directly after its --profile.
 _BOUNDS = ("minShapes", "optShapes", "maxShapes")
 
+_SAVE = "--saveEngine="
+
 
 def trtexec_options(
     onnx: PurePosixPath,
@@ -29,7 +31,7 @@ def trtexec_options(
     ``workspace`` limits a layer's scratch memory ('512M'); ``decomposable`` lets attention without a
     fused kernel be built from several layers; trtexec supports that from 10.15 on.
     """
-    made = [f"--onnx={onnx}", f"--saveEngine={plan}"]
+    made = [f"--onnx={onnx}", f"{_SAVE}{plan}"]
     for number, shapes in enumerate(profiles):
         made.append(f"--profile={number}")
         for index, bound in enumerate(_BOUNDS):
@@ -46,26 +48,32 @@ def trtexec_options(
 def script(commands: Mapping[str, Sequence[str]], title: str, after: str) -> str:
     """Return a shell script that runs trtexec in its own folder for each graph of ``commands``.
 
-    Existing plans are kept, so an interrupted script can be run again.
+    A plan gets its name when it is complete, and one that is there is kept, so that a script that was
+    ended can be run again. ``title`` may hold names from elsewhere.
     """
     lines = [
         "#!/bin/sh",
-        f"# {title}",
+        # a line break would end the comment
+        f"# {''.join(c if c.isprintable() else '?' for c in title)}",
         "set -eu",
         'cd "$(dirname "$0")"',
         'trtexec="${TRTEXEC:-trtexec}"',
         "mkdir -p plans",
     ]
     for name, options in commands.items():
-        words = " \\\n    ".join(shlex.quote(word) for word in options)
         plan = f"plans/{name}.plan"
+        aside = {f"{_SAVE}{plan}": f"{_SAVE}{plan}.partial"}
+        words = " \\\n        ".join(shlex.quote(aside.get(word, word)) for word in options)
         lines += [
             "",
-            f'[ -e {plan} ] || "$trtexec" \\',
-            f"    {words} ||",
-            f"    {{ rm -f {plan}; exit 1; }}",
+            f"if [ ! -e {plan} ]; then",
+            '    "$trtexec" \\',
+            f"        {words} ||",
+            f"        {{ rm -f {plan}.partial; exit 1; }}",
+            f"    mv {plan}.partial {plan}",
+            "fi",
         ]
-    return "\n".join([*lines, "", f"echo {shlex.quote(f'next:  {after}')}", ""])
+    return "\n".join([*lines, "", f"printf '%s\\n' {shlex.quote(f'next:  {after}')}", ""])
 
 
 def _sizes(shape: Sequence[int]) -> str:

@@ -177,3 +177,46 @@ def test_commands_that_take_a_bundle(
         done = janus_edge(command, engine, "out.npz", *more)
         assert done.code == 4
         assert "a bundle is needed" in done.error
+
+
+@pytest.mark.parametrize("option", ["--trtexec", "--plans", "--dump-network"])
+def test_an_empty_folder_name(janus_edge: Run, tiny_bundle: Path, option: str) -> None:
+    """It is not the current folder."""
+    done = janus_edge("build", tiny_bundle, "e", "--target", "tensorrt", option, "")
+    assert (done.code, done.error) == (2, f"{option} is empty: name a folder")
+    assert [*Path().iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--compute-capability", "8.9"], ["--dump-network", "d"], ["--plans", "p"], ["--force"]],
+)
+def test_what_trtexec_does_not_take(janus_edge: Run, tiny_bundle: Path, words: list[str]) -> None:
+    """Options that would do nothing are refused by their name."""
+    done = janus_edge("build", tiny_bundle, "e", "--target", "tensorrt", "--trtexec", "f", *words)
+    assert done.code == 2
+    assert done.error == f"--trtexec builds no engine here: leave {words[0]} out"
+    assert [*Path().iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("{}/graphs/e", ["--target", "ort-cpu"]),
+        ("link/e", ["--target", "ort-cpu"]),
+        ("{}", ["--target", "ort-cpu", "--force"]),
+        ("e", ["--target", "tensorrt", "--trtexec", "{}/f"]),
+        ("e", ["--target", "tensorrt-rtx", "--dump-network", "{}/d"]),
+    ],
+)
+def test_inside_the_bundle(
+    janus_edge: Run, copied_bundle: Path, out: str, words: list[str]
+) -> None:
+    """Nothing is written there, by a link either: the bundle stays whole."""
+    Path("link").symlink_to(copied_bundle)
+    named = [word.format(copied_bundle) for word in (out, *words)]
+    done = janus_edge("build", copied_bundle, *named)
+    assert done.code == 2
+    assert "is inside the bundle" in done.error
+    Bundle.open(copied_bundle).verify()
+    assert not Path("e").exists()

@@ -322,14 +322,17 @@ def test_unusual_blocks(tiny_bundle: Path, machine: Any, caplog: pytest.LogCaptu
 
 
 def test_a_failed_build_leaves_nothing(tiny_bundle: Path, tmp_path: Path, machine: Any) -> None:
-    """Neither plans nor an entry of the cache."""
+    """Neither plans nor an entry of the cache; the error names the bundle's graph, which stays."""
     machine.OnnxParser.parse_from_file, before = (
         lambda *_: False,
         machine.OnnxParser.parse_from_file,
     )
     try:
-        with pytest.raises(EngineError, match="cannot parse the graph"):
+        with pytest.raises(EngineError, match="cannot parse the graph") as failure:
             build(tiny_bundle, tmp_path / "e", cache=EngineCache(tmp_path / "cache"))
+        graph = Bundle.open(tiny_bundle).graph(next(iter(Graph)))
+        assert str(failure.value).startswith(f"{graph}: ")
+        assert ".lowered-" not in str(failure.value)
     finally:
         machine.OnnxParser.parse_from_file = before
     assert [*tmp_path.iterdir()] == []

@@ -124,11 +124,53 @@ def test_the_script(janus_edge: Run, tiny_bundle: Path, no_driver: None, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert len([*plans.iterdir()]) == len(Graph)
     lines = said.read_text().splitlines()
-    wanted = [" ".join(words) for words in made["commands"].values()]
+    wanted = [
+        " ".join(f"{w}.partial" if w.startswith("--saveEngine=") else w for w in words)
+        for words in made["commands"].values()
+    ]
     assert lines == [*wanted[:3], *wanted[2:]]
     assert all("--memPoolSize=workspace:1G" in line for line in lines)
     assert done.stdout.strip() == f"next:  {made['next']}"
     assert shlex.split(made["next"])[-2:] == ["--plans", str(plans.absolute())]
+
+
+def test_a_script_that_is_killed(
+    janus_edge: Run, tiny_bundle: Path, no_driver: None, tmp_path: Path
+) -> None:
+    """Half a plan has no plan's name, so the next run builds it again."""
+    made = written(janus_edge, tiny_bundle, "--target", "tensorrt")
+    tool = tmp_path / "trtexec"
+    tool.write_text(
+        "#!/bin/sh\nfor word; do case $word in --saveEngine=*) plan=${word#--saveEngine=};; esac; done\n"
+        'echo half > "$plan"; [ -e whole ] || kill -9 $PPID; echo whole > "$plan"\n'
+    )
+    tool.chmod(0o755)
+    environment = os.environ | {"TRTEXEC": str(tool)}
+    script, plans = Path(made["script"]).absolute(), Path("f", "plans")
+    assert subprocess.run([script], env=environment, check=False).returncode == -9
+    assert [*plans.glob("*.plan")] == []
+    Path("f", "whole").touch()
+    subprocess.run([script], env=environment, check=True, capture_output=True)
+    assert sorted(p.name for p in plans.iterdir()) == sorted(f"{n}.plan" for n in made["commands"])
+    assert {plan.read_text() for plan in plans.iterdir()} == {"whole\n"}
+
+
+def test_a_bundle_with_a_hostile_name(
+    janus_edge: Run, tiny_bundle: Path, no_driver: None, tmp_path: Path
+) -> None:
+    """A line break in it does not make a command of the script, nor does a quote."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "b\ntouch owned #'$(touch owned)\x1b"))
+    made = written(janus_edge, bundle, "--target", "tensorrt")
+    tool = tmp_path / "trtexec"
+    tool.write_text('#!/bin/sh\nfor w; do case $w in --saveEngine=*) : > "${w#*=}";; esac; done\n')
+    tool.chmod(0o755)
+    script = Path(made["script"]).absolute()
+    environment = os.environ | {"TRTEXEC": str(tool)}
+    done = subprocess.run([script], env=environment, check=True, capture_output=True, text=True)
+    assert not list(Path().rglob("owned"))
+    assert done.stdout == f"next:  {made['next']}\n"
+    title = script.read_text("utf-8").splitlines()[1]
+    assert title.startswith("# Build the graphs of b?touch owned #")
 
 
 def test_what_is_printed(janus_edge: Run, tiny_bundle: Path, no_driver: None) -> None:
@@ -201,8 +243,8 @@ def test_an_engine_of_plans(tiny_bundle: Path, plans: Path, tmp_path: Path) -> N
     ("content", "message"),
     [
         (None, r"cannot be read \(No such file or directory\); write the graphs and .* --trtexec"),
-        (b"", "is not a TensorRT plan, or is truncated; build it again"),
-        (b"vtrt" + PLAN[4:], "is not a TensorRT plan"),
+        (b"", "is not a plan of TensorRT; build it again"),
+        (b"vtrt" + PLAN[4:], "is not a plan of TensorRT"),
         (PLAN[:24] + bytes((10, 16, 0, 72)), "built with TensorRT 10.16.0.72 and this machine has"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,6 +107,111 @@ def test_unknown_names(arguments: Sequence[str], capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
     assert "is not one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--total", "0"], "--total: '0' is not a positive number of seconds"),
+        (["--total", "-5"], "--total: '-5' is not a positive number of seconds"),
+        (["--timeout", "nan"], "--timeout: 'nan' is not a positive"),
+        (["--timeout", "-1"], "--timeout: '-1' is not a positive"),
+        (["--seconds", "nan"], "--seconds: 'nan' is not a positive"),
+        (["--seconds", "inf"], "--seconds: 'inf' is not a positive"),
+        (["--repetitions", "0"], "--repetitions: '0' is not a positive whole number"),
+        (["--out", __file__], "is not a folder; name another folder"),
+        (["--out", f"{__file__}/below"], "is not a folder; name another folder"),
+        (["--size", "tiny", "--precisions", "fp16,fp32"],
+         "--precisions fp32: --size tiny has fp16, int8, int4-weight"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(
+    run: FakeRun, arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, before anything runs."""
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert run.calls == []
+
+
+def test_a_folder_that_may_not_be_written(
+    run: FakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Refused before anything runs; a new folder below one that may be written is not made yet."""
+    device(monkeypatch, NO_GPU)
+    assert command.main(["--out", str(tmp_path / "a" / "b")]) == 0
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr("os.access", lambda *_words: False)  # root may write everywhere
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--out", str(tmp_path / "a")])
+    assert f"{tmp_path} cannot be written to" in capsys.readouterr().err
+
+
+def test_the_help_gives_limits_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not as Python prints them."""
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "[300 s, 1800 s with --size 1b]" in text
+    assert "[150 s, 600 s with --size 1b]" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (signal.SIGINT, 130, "gpu-check: interrupted\n"),
+        (signal.SIGTERM, 143, "gpu-check: ended by SIGTERM\n"),
+    ],
+)
+def test_an_interrupt(
+    run: FakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+    line: str,
+) -> None:
+    """The checks that had ended are reported, in files that replace no whole report."""
+    device(monkeypatch, DEVICE)
+
+    def interrupted(module: str, words: Sequence[str | Path]) -> Outcome:
+        if module.endswith("step_time"):
+            signal.raise_signal(number)
+        return run(module, words)
+
+    monkeypatch.setattr(command, "Processes", lambda *_words, **_named: interrupted)
+    assert command.main(["--targets", "tensorrt"]) == code
+    printed = capsys.readouterr()
+    assert printed.err == line
+    assert "interrupted: the checks that had ended" in printed.out
+    stem = "gpu-check-interrupted-nvidia-fake-9000"
+    names = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert names == [f"{stem}.json", f"{stem}.md", f"{stem}.zip"]
+    report = json.loads((tmp_path / "results" / f"{stem}.json").read_text("utf-8"))
+    assert report["interrupted"] is True
+    assert [check["name"] for check in report["checks"]] == ["build", "painting"]
+    text = (tmp_path / "results" / f"{stem}.md").read_text("utf-8")
+    assert "**interrupted: the checks that had ended**" in text
+
+
+def test_an_early_interrupt(
+    run: FakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first check: one line, and no report."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "find_device", interrupt)
+    assert command.main([]) == 130
+    assert capsys.readouterr().err == "gpu-check: interrupted\n"
 
 
 def test_rehearsals_are_no_results(capsys: pytest.CaptureFixture[str]) -> None:

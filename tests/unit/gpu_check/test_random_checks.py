@@ -97,3 +97,14 @@ def test_real_bundles(tmp_path: Path) -> None:
         assert np.isfinite(logits).all()
     size = (tmp_path / "tiny-fp16" / "graphs" / "language_model.weights").stat().st_size
     assert size > (tmp_path / "tiny-int8" / "graphs" / "language_model.weights").stat().st_size
+
+
+def test_a_precision_that_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """fp32 is refused with the names that there are, before weights are drawn."""
+    pytest.importorskip("torch")
+    from benchmarks.gpu_check.random_bundles import main
+
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), "--dimensions", "tiny", "--precisions", "fp16,fp32"])
+    assert "'fp32' is not one of fp16, int8, int4-weight" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []

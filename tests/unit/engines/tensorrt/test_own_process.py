@@ -65,7 +65,9 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, change: str = "") -> 
     modules.mkdir()
     modules.joinpath("tensorrt_rtx.py").write_text(MODULE + change + END, "utf-8")
     monkeypatch.syspath_prepend(modules)
-    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    # set first, so that the module which a test imports is removed after it
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx")
 
 
 def request(head: Path, **options: Any) -> PlanRequest:
@@ -114,7 +116,9 @@ def test_nothing_is_lost_in_json(head: Path) -> None:
     [
         ("os.kill(os.getpid(), 9)", r"image_head for tensorrt-rtx was killed by signal 9 \(SIGKILL\)"
          r"; .* memory is short: .* smaller --workspace"),
-        ("os.abort()", r"was killed by signal 6 \(SIGABRT\); update TensorRT"),
+        ("os.kill(os.getpid(), 15)", r"ended by signal 15 \(SIGTERM\); .* memory is short: .* update "
+         "TensorRT"),
+        ("os.abort()", r"ended by signal 6 \(SIGABRT\); update TensorRT"),
         ("print('CUDA is gone', file=sys.stderr, flush=True) or os.kill(os.getpid(), 11)",
          r"was killed by signal 11 \(SIGSEGV\) \(CUDA is gone\); "),
         ("os._exit(3)", "ended with exit code 3; "),
@@ -193,3 +197,37 @@ def test_a_parent_that_dies(head: Path, tmp_path: Path, monkeypatch: pytest.Monk
             assert child.wait(timeout=60) == 1
         finally:
             child.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_build_that_is_terminated(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    """One line and the shell's exit code; the child, the half engine and the scratch folder are gone."""
+    pid, scratch = tmp_path / "pid", tmp_path / "scratch"
+    scratch.mkdir()
+    install(
+        monkeypatch, tmp_path,
+        f"around(lambda b: Path({str(pid)!r}).write_text(str(os.getpid())) and time.sleep(600))",
+    )  # fmt: skip
+    modules = os.pathsep.join([str(tmp_path / "modules"), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": modules, "TMPDIR": str(scratch)}
+    command = [sys.executable, "-m", "janus_edge", "build", str(tiny_bundle), "e", "--no-cache"]
+    command += ["--target", "tensorrt-rtx", "--compute-capability", "8.0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        while not (pid.exists() and pid.read_text()):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(60) == code
+    name = signal.Signals(number).name
+    assert said.rstrip().endswith(f"janus-edge: ended by {name}")
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["modules", "pid", "scratch"]
+    assert [*scratch.iterdir()] == []

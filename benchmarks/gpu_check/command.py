@@ -36,10 +36,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 #: Exit codes beside 0, argparse's 2, and 128 + the signal that interrupted.
 SOMETHING_FAILED, NOTHING_RAN = 1, 3
 
-#: What ends the checks before their time; the report then has those that had ended.
+#: Exceptions that end the checks early; the report then holds the finished ones.
 _INTERRUPTS = (KeyboardInterrupt, Terminated)
 
-#: Runs commands on fakes; only there where the tests are.
+#: Runs commands on fakes; exists only in a checkout with the tests.
 _REHEARSAL = "tests.unit.gpu_check.rehearsal"
 
 #: Seconds allowed for the preparation before the checks begin.
@@ -116,12 +116,12 @@ def _make(options: Namespace, given: Sequence[str]) -> int:
         size=options.size,
         interrupted=interrupt is not None,
     )
-    code = _end(options, report, said)
+    code = _end(options, report, archive.without_private(report, redactor), said)
     return code if interrupt is None else _interrupted(interrupt)
 
 
 def _interrupted(interrupt: BaseException) -> int:
-    """Say so in one line; the exit code."""
+    """Print one line about the interrupt and return the exit code."""
     how = str(interrupt) or "interrupted"
     print(f"gpu-check: {how}", file=sys.stderr)
     return interrupt.exit_code if isinstance(interrupt, Terminated) else 130

@@ -78,7 +78,7 @@ def _unwritable(folder: Path) -> str:
 
 
 def _by_size(seconds: Mapping[str, float]) -> str:
-    """The miniature's, then those that differ: '300 s, 1800 s with --size 1b'."""
+    """Format the miniature's limit, then those that differ: '300 s, 1800 s with --size 1b'."""
     usual = seconds["miniature"]
     others = [f"{own:.0f} s with --size {size}" for size, own in seconds.items() if own != usual]
     return ", ".join([f"{usual:.0f} s", *others])
@@ -105,16 +105,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--targets", type=lambda t: _names(TARGET_NAMES, t),
         help=f"default: {','.join(DEFAULT_TARGETS)} (also ort-cpu, to try this command without a GPU)")  # fmt: skip
     add("--precisions", type=lambda t: _names(KNOWN, t), default=PRECISIONS,
-        help=f"{','.join(PRECISIONS)} (and fp32); the first one has all checks")  # fmt: skip
-    add("--full", action="store_true", help="also each graph, each plan, whole requests, the tests marked gpu")  # fmt: skip
+        help=f"default: {','.join(PRECISIONS)} (also fp32); all checks run on the first one")  # fmt: skip
+    add("--full", action="store_true", help="also check each graph and plan, time whole requests, run the tests marked gpu")  # fmt: skip
     add("--seconds", type=_seconds, default=3.0,
-        help="for which each step is timed, at least a picture")  # fmt: skip
-    add("--repetitions", type=_count, default=3, help="whole requests that --full times")
+        help="time each step this long, and at least one picture")  # fmt: skip
+    add("--repetitions", type=_count, default=3, help="number of whole requests that --full times")
     add("--total", type=_seconds, metavar="SECONDS",
-        help=f"for all checks, once the bundles are there [{_by_size(TOTAL)}]")  # fmt: skip
-    add("--timeout", type=_seconds, metavar="SECONDS", help=f"for each command [{_by_size(EACH)}]")
-    add("--out", type=Path, metavar="FOLDER", help="for the report, instead of benchmarks/results")
-    add("--require-gpu", action="store_true", help="exit with 3 where all is skipped")
+        help=f"limit for all checks after the preparation [{_by_size(TOTAL)}]")  # fmt: skip
+    add(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"limit for each command [{_by_size(EACH)}]",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the report, instead of benchmarks/results",
+    )
+    add("--require-gpu", action="store_true", help="exit with 3 if every check is skipped")
     add("--rehearse", nargs="?", const=REHEARSALS[0], choices=REHEARSALS,
         help="run everything on a fake driver and a fake TensorRT, from a checkout with its tests")  # fmt: skip
     return parser

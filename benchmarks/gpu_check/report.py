@@ -15,7 +15,7 @@ from janus_edge.schema import to_dict
 
 KIND, SCHEMA_VERSION = "janus-edge gpu-check", 2
 
-INTERRUPTED = "interrupted: the checks that had ended"
+INTERRUPTED = "interrupted: the finished checks only"
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -67,9 +67,9 @@ class Device:
 class Report:
     """All checks, and where they ran; ``device`` is None only if no GPU was asked for.
 
-    ``size`` is whose weights were checked; ``command`` is what was asked for and ``seconds`` how long it took; ``warning`` is the first
-    thing that a reader must know (REHEARSAL), '' where there is none. ``interrupted`` reports hold the
-    checks that had ended.
+    ``size`` says whose weights were checked, ``command`` what was asked for, and ``seconds`` how long it
+    took. ``warning`` is the first thing that a reader must know (REHEARSAL), or '' if there is none. An
+    ``interrupted`` report holds the finished checks.
     """
 
     date: str
@@ -102,7 +102,7 @@ class Report:
         name = self.device.name if self.device else "none"
         kind = "rehearsal-gpu-check-" if self.warning else "gpu-check-"
         kind += "" if self.size == "miniature" else f"{self.size}-"
-        # of its own, so that it replaces no whole report
+        # its own name, so that it replaces no complete report
         kind += "interrupted-" if self.interrupted else ""
         return kind + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 

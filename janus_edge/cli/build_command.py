@@ -47,7 +47,7 @@ def _folder(_context: click.Context, option: click.Parameter, name: str | None) 
               help="tensorrt: build nothing; write the graphs to FOLDER, with a script that builds them "
               "with NVIDIA's trtexec.")  # fmt: skip
 @click.option("--plans", callback=_folder, metavar="FOLDER",
-              help="tensorrt: make the engine of FOLDER/GRAPH.plan, which trtexec built.")  # fmt: skip
+              help="tensorrt: make the engine from trtexec's plans, FOLDER/PLAN.plan.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing engine once the new one is complete.")  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Build in any case, and keep nothing in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print the engine's manifest as JSON.")

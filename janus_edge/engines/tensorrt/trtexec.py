@@ -48,8 +48,8 @@ def trtexec_options(
 def script(commands: Mapping[str, Sequence[str]], title: str, after: str) -> str:
     """Return a shell script that runs trtexec in its own folder for each graph of ``commands``.
 
-    A plan gets its name when it is complete, and one that is there is kept, so that a script that was
-    ended can be run again. ``title`` may hold names from elsewhere.
+    A plan gets its name when it is complete, and existing plans are kept, so an interrupted script can be
+    run again. ``title`` is not trusted.
     """
     lines = [
         "#!/bin/sh",

@@ -154,7 +154,7 @@ def _end_without_answer(request: PlanRequest, code: int, said: Path) -> EngineEr
     else:
         names = {one.value: one.name for one in signal.Signals}
         name = names.get(-code, "unknown")
-        how, fix = f"by signal {-code} ({name})", _FIXES.get(name, _CRASH)
+        how, fix = f"was killed by signal {-code} ({name})", _FIXES.get(name, _CRASH)
     return EngineError(
         f"{request.graph_file}: the process that builds {request.graph.value} for {request.target} "
         f"{how}{last}; {fix}"

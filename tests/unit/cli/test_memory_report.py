@@ -25,7 +25,7 @@ def test_the_tables(janus_edge: Callable[..., Any], tiny_bundle: Path) -> None:
     assert {"KV cache", "scratch", "total", "8 GB", "64 GB"} <= lines.keys()
     assert "128.0 KiB of text embeddings are mapped" in done.out
     assert {"CUDA context (estimate)", "page cache while opening (estimate)"} <= lines.keys()
-    assert "CUDA's context is an estimate." in done.out
+    assert "The CUDA context is an estimate." in done.out
 
 
 def test_as_json(janus_edge: Callable[..., Any], tiny_bundle: Path) -> None:

@@ -52,7 +52,7 @@ def test_results_stay(dtype: str, lengths: list[int], new: int) -> None:
     [
         ("[a] y = Attention (q, k, v)", "a: it has no nonpad_kv_seqlen"),
         ("[a] y = Attention (q, k, v, , , , lengths)", "without is_causal"),
-        ("[a] y = Attention <is_causal = 1> (q, k, v, m, , , lengths)", "a mask or a cache"),
+        ("[a] y = Attention <is_causal = 1> (q, k, v, m, , , lengths)", "a mask or its own cache"),
         ("[a] y = Attention <is_causal = 1, softcap = 2.0> (q, k, v, , , , lengths)", "softcap"),
     ],
 )

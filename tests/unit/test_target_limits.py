@@ -47,7 +47,7 @@ def test_weights_alone(target: str, name: str) -> None:
     become 16 bits wide or be dequantised at every step."""
     reason = refusal(target, quantised_recipe(name, "float16"))
     assert reason is not None
-    assert "int4 only: it would make 16-bit weights of them" in reason
+    assert "int4 only: it would widen the weights to 16 bits" in reason
     assert "without -int8-heads, or build for tensorrt-rtx" in reason
     assert refusal("tensorrt-rtx", quantised_recipe(name, "float16")) is None
 

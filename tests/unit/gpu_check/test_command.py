@@ -178,7 +178,7 @@ def test_an_interrupt(
     code: int,
     line: str,
 ) -> None:
-    """The checks that had ended are reported, in files that replace no whole report."""
+    """The finished checks are reported, in files that replace no complete report."""
     device(monkeypatch, DEVICE)
 
     def interrupted(module: str, words: Sequence[str | Path]) -> Outcome:
@@ -190,7 +190,7 @@ def test_an_interrupt(
     assert command.main(["--targets", "tensorrt"]) == code
     printed = capsys.readouterr()
     assert printed.err == line
-    assert "interrupted: the checks that had ended" in printed.out
+    assert "interrupted: the finished checks only" in printed.out
     stem = "gpu-check-interrupted-nvidia-fake-9000"
     names = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert names == [f"{stem}.json", f"{stem}.md", f"{stem}.zip"]
@@ -198,7 +198,7 @@ def test_an_interrupt(
     assert report["interrupted"] is True
     assert [check["name"] for check in report["checks"]] == ["build", "painting"]
     text = (tmp_path / "results" / f"{stem}.md").read_text("utf-8")
-    assert "**interrupted: the checks that had ended**" in text
+    assert "**interrupted: the finished checks only**" in text
 
 
 def test_an_early_interrupt(

@@ -116,9 +116,9 @@ def test_nothing_is_lost_in_json(head: Path) -> None:
     [
         ("os.kill(os.getpid(), 9)", r"image_head for tensorrt-rtx was killed by signal 9 \(SIGKILL\)"
          r"; .* memory is short: .* smaller --workspace"),
-        ("os.kill(os.getpid(), 15)", r"ended by signal 15 \(SIGTERM\); .* memory is short: .* update "
+        ("os.kill(os.getpid(), 15)", r"killed by signal 15 \(SIGTERM\); .* memory is short: .* update "
          "TensorRT"),
-        ("os.abort()", r"ended by signal 6 \(SIGABRT\); update TensorRT"),
+        ("os.abort()", r"killed by signal 6 \(SIGABRT\); update TensorRT"),
         ("print('CUDA is gone', file=sys.stderr, flush=True) or os.kill(os.getpid(), 11)",
          r"was killed by signal 11 \(SIGSEGV\) \(CUDA is gone\); "),
         ("os._exit(3)", "ended with exit code 3; "),

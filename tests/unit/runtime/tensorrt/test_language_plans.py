@@ -208,7 +208,7 @@ def test_memory_for_one(two: Engine, small: Machine, caplog: pytest.LogCaptureFi
     assert language_models(small) == 1
     assert len(caplog.messages) == 1
     assert "language_model-chat.plan takes about 20 MiB of GPU memory" in caplog.text
-    assert "closing language_model.plan, which is opened again when it is needed" in caplog.text
+    assert "closing language_model.plan, which opens again when needed" in caplog.text
     codes += [next(steps) for _ in range(4)]
     assert language_models(small) == 1
     found = model.prefill(cache, [second])

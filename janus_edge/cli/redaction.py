@@ -51,7 +51,9 @@ _FORMS = (
     (re.compile(r"(?<=://)[^/\s@]+@"), "SECRET@"),
     (re.compile(r"\b([A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|_KEY|_PW|_PWD))=[^\s'\"]+"), r"\1=SECRET"),
     (
-        re.compile(r"""(--[\w-]*(?:prompt|question)s?)(=|\s+)(?:'[^']*'|"[^"]*"|(?<==)\S+)"""),
+        re.compile(
+            r"""((?<!-)--[\w-]*(?:prompt|question)s?)(=|\s+)(?:'[^']*'|"[^"]*"|(?<==)\S+)"""
+        ),
         rf"\1\2{LEFT_OUT}",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -219,3 +220,15 @@ def test_rehearsals_are_no_results(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         command.main(["--rehearse"])
     assert "its figures are not results" in capsys.readouterr().err
+
+
+def test_what_is_sent(run: FakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No file of the archive has the folder that was given, with its spaces."""
+    device(monkeypatch, DEVICE)
+    command.main(["--prepared", str(tmp_path / "Acme Corp" / "Project Zeus")])
+    with zipfile.ZipFile(next((tmp_path / "results").glob("*.zip"))) as sent:
+        texts = {name: sent.read(name).decode() for name in sent.namelist()}
+    assert len(texts) == 3
+    for name, text in texts.items():
+        assert not [word for word in ("Acme", "Zeus") if word in text], name
+        assert "PREPARED" in text, name

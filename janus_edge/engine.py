@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from janus_edge.bundle import MANIFEST, Bundle
 from janus_edge.engine_manifest import ENGINE, ENGINE_SCHEMA_VERSION, EngineManifest
-from janus_edge.engine_profile import profile_option
+from janus_edge.engine_profile import older_profile_option, profile_option
 from janus_edge.errors import EngineError
 from janus_edge.manifest import Manifest
+from janus_edge.target_limits import rebuild_refusal
 
 if TYPE_CHECKING:
     from typing import Self
@@ -72,13 +73,25 @@ class Engine(Bundle):
                 words += ["--compute-capability", one]
         return shlex.join([*words, "--force"])
 
+    def rebuild_advice(self, compute_capability: str | None, target: str = "") -> str:
+        """'build it again with' the command of :meth:`rebuild_command_for`, where `build` takes it.
+
+        Else why `build` refuses the recipe, and the recipe to quantise with.
+        """
+        built = self.manifest
+        capabilities = (compute_capability or "").replace(",", " ").split()
+        why = rebuild_refusal(target or built.target, built.recipe, capabilities)
+        if why:
+            return f"it cannot be built again here from {built.bundle.path}: {why}, and build from that bundle"
+        return f"build it again with  {self.rebuild_command_for(compute_capability, target)}"
+
     def check_options(self) -> None:
         """Raise EngineError for an engine built with an option that no longer exists."""
         removed = [option for option in REMOVED_OPTIONS if option in self.manifest.options]
         if removed:
             raise EngineError(
-                f"{self.path}: was built with --{removed[0]}, which is no longer supported; build it "
-                f"again with  {self.rebuild_command}"
+                f"{self.path}: was built with --{removed[0]}, which is no longer supported; "
+                f"{self.rebuild_advice(self.manifest.compute_capability)}"
             )
 
     def check_tool(self, tool: str, found: str, *, exact: bool = False) -> None:
@@ -87,8 +100,8 @@ class Engine(Bundle):
         built = self.manifest.tools.get(tool, "unknown")
         if built != found and (exact or _minor(built) != _minor(found)):
             raise EngineError(
-                f"{self.path}: was built with {tool} {built} and this machine has {found}; build it "
-                f"again with  {self.rebuild_command}"
+                f"{self.path}: was built with {tool} {built} and this machine has {found}; "
+                f"{self.rebuild_advice(self.manifest.compute_capability)}"
             )
 
 
@@ -103,7 +116,8 @@ def open_bundle_or_engine(path: str | Path, *, verify: bool = True) -> Bundle:
 def _refuse_older(folder: Path) -> None:
     """Raise EngineError, with the command that rebuilds it, for an engine of an older janus-edge.
 
-    The command leaves out its sizes, whose names may have changed with the schema.
+    The command keeps the profile if it can be read. It drops other options: their meaning may have
+    changed with the schema.
     """
     try:
         data = json.loads((folder / MANIFEST).read_text("utf-8"))
@@ -115,11 +129,19 @@ def _refuse_older(folder: Path) -> None:
     if kind != ENGINE.name or type(version) is not int or not 0 < version < ENGINE_SCHEMA_VERSION:
         return
     words = ["janus-edge", "build", str(bundle), str(folder), "--target", str(target)]
+    profile, lost = older_profile_option(data.get("profiles", [])), ""
+    if profile is None:
+        lost = " and give its --profile again (rows, prefill, window, capacity, chat)"
+    elif profile:
+        words += ["--profile", profile]
+    if data.get("options"):
+        lost += " and give its other options again"
     if target in AHEAD_OF_TIME:
         words += [word for one in capability for word in ("--compute-capability", one)]
     raise EngineError(
         f"{folder}: was built by an older janus-edge (schema version {version}, this one reads "
-        f"{ENGINE_SCHEMA_VERSION}); build it again with  {shlex.join([*words, '--force'])}"
+        f"{ENGINE_SCHEMA_VERSION}); build it again{(lost and f',{lost}:') or ' with'}  "
+        f"{shlex.join([*words, '--force'])}"
     )
 
 

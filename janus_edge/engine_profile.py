@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from janus_edge.engine_manifest import LanguagePlan
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile, Range
 
 
 def profile_option(plans: Sequence[LanguagePlan], positions: int = 0) -> str:
@@ -27,3 +27,27 @@ def profile_option(plans: Sequence[LanguagePlan], positions: int = 0) -> str:
     elif len(capacities) > 1:
         words.append(f"chat={capacities[-1]}")
     return ",".join([*words, *(["split=1"] if len(largest) > 1 else [])])
+
+
+def older_profile_option(profiles: object) -> str | None:
+    """The words for the profiles in a manifest of schema version 1, which had one plan.
+
+    '' where there are none; None where they are not what that version wrote.
+    """
+    if profiles == []:
+        return ""
+    try:
+        found = tuple(
+            Profile(*(_range(one[name]) for name in ("rows", "new_tokens", "capacity")))
+            for one in profiles  # type: ignore[attr-defined]
+        )
+        return profile_option([LanguagePlan("older", "older", found, GraphBuild(0, None, {}))])
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def _range(sizes: dict[str, int]) -> Range:
+    found = [sizes[name] for name in ("smallest", "typical", "largest")]
+    if not all(type(size) is int for size in found):
+        raise TypeError("sizes must be whole numbers")
+    return Range(*found)

@@ -20,22 +20,31 @@ _CAPABILITIES = {"fp8": "8.9", "nvfp4": "10.0"}
 INT4_BLOCKS = (64, 128)
 
 
-def refusal(target: str, recipe: Recipe) -> str | None:
-    """Why ``target`` refuses a bundle of ``recipe``, with the fix; None if it takes it."""
+def refusal(target: str, recipe: Recipe, *, elsewhere: bool = True) -> str | None:
+    """Why ``target`` refuses a bundle of ``recipe``, with the fix; None if it takes it.
+
+    Without ``elsewhere`` the fix names no other target.
+    """
     if target in MODULES:
-        return _tensorrt(target, recipe)
+        return _tensorrt(target, recipe, elsewhere)
     return _onnx_runtime(target, recipe)
 
 
-def capability_refusal(recipe: Recipe, capabilities: Sequence[str]) -> str | None:
-    """Why GPUs of these compute capabilities ('8.6') cannot compute with ``recipe``, with the fix."""
+def capability_refusal(
+    recipe: Recipe, capabilities: Sequence[str], *, elsewhere: bool = True
+) -> str | None:
+    """Why GPUs of these compute capabilities ('8.6') cannot compute with ``recipe``, with the fix.
+
+    Without ``elsewhere`` the fix names no other GPUs.
+    """
     for name, least in _CAPABILITIES.items():
         lacking = [c for c in capabilities if _number(c) < _number(least)]
         if name in recipe.number_types and lacking:
             return (
                 f"its weights are {name}, which needs compute capability {least} or newer, not "
-                f"{', '.join(lacking)}: build only for such GPUs (--compute-capability 12.0), or "
-                f"quantise with --recipe {'int8' if name == 'fp8' else 'int4-weight'}"
+                f"{', '.join(lacking)}: "
+                + ("build only for such GPUs (--compute-capability 12.0), or " * elsewhere)
+                + f"quantise with --recipe {'int8' if name == 'fp8' else 'int4-weight'}"
             )
     return None
 
@@ -64,7 +73,14 @@ def _onnx_runtime(target: str, recipe: Recipe) -> str | None:
     return None
 
 
-def _tensorrt(target: str, recipe: Recipe) -> str | None:
+def rebuild_refusal(target: str, recipe: Recipe, capabilities: Sequence[str]) -> str | None:
+    """Why these GPUs or ``target`` do not take ``recipe``, with a fix that keeps both; None if they do."""
+    return capability_refusal(recipe, capabilities, elsewhere=False) or refusal(
+        target, recipe, elsewhere=False
+    )
+
+
+def _tensorrt(target: str, recipe: Recipe, elsewhere: bool) -> str | None:
     old = target == "tensorrt-10.3"
     if old and recipe.float_type == "bfloat16":
         return (
@@ -88,13 +104,16 @@ def _tensorrt(target: str, recipe: Recipe) -> str | None:
         return (
             f"some weights are {' and '.join(sorted(alone))} with float inputs, which TensorRT supports "
             "for int4 only: it would widen the weights to 16 bits, or dequantise them at every "
-            f"step; quantise with --recipe int8 or int4-weight for {target}, without -int8-heads, or "
-            "build for tensorrt-rtx"
+            f"step; quantise with --recipe int8 or int4-weight for {target}, without -int8-heads"
+            + ", or build for tensorrt-rtx"
+            * elsewhere
         )
     if old and recipe.small_floats:
         return (
             "its weights are fp8, which is untested with TensorRT 10.3 and unsupported by the GPUs of "
-            f"JetPack 6; quantise with --recipe int8 for {target}, or build for tensorrt"
+            f"JetPack 6; quantise with --recipe int8 for {target}"
+            + ", or build for tensorrt"
+            * elsewhere
         )
     return None
 

@@ -36,7 +36,7 @@ class Installed:
 def installed(target: str) -> Installed:
     """Import the TensorRT of ``target``.
 
-    Raises DependencyError where it is not installed or does not import, InputError for a target
+    Raises DependencyError where it is not installed, not whole or does not import, InputError for a target
     that is none of TensorRT's.
     """
     if target not in MODULES:
@@ -51,7 +51,14 @@ def installed(target: str) -> Installed:
             f"{name} is installed but does not import ({broken}): install it again, with the "
             "libraries of the same version"
         ) from broken
-    return Installed(name, trt.__version__, trt)
+    version = getattr(trt, "__version__", None)
+    if not isinstance(version, str):  # a folder of that name imports, too
+        place = getattr(trt, "__file__", None) or ", ".join(getattr(trt, "__path__", ()))
+        raise DependencyError(
+            f"the Python module {module} ({place or 'no file'}) has no version, so it is not a whole "
+            f"{name}: remove it and install it again with  pip install 'janus-edge[{extra}]'"
+        )
+    return Installed(name, version, trt)
 
 
 def has(trt: Any, name: str) -> bool:

@@ -211,9 +211,12 @@ class TensorRTTarget:
     def _check_version(self, tensorrt: TensorRT) -> None:
         """Raise EngineError for a version whose parser lacks operators of canonical graphs."""
         if not (tensorrt.features.attention and tensorrt.features.cache_update):
+            fix = "build with --target tensorrt-10.3, or install TensorRT 10.15 or newer"
+            if self.name == "tensorrt-rtx":
+                fix = "update it with  pip install --upgrade 'janus-edge[rtx]'"
             raise EngineError(
                 f"{tensorrt} has no attention and no cache that is updated in place, which {self.name} "
-                "builds upon: build with --target tensorrt-10.3, or install TensorRT 10.15 or newer"
+                f"builds upon: {fix}"
             )
 
     @contextmanager

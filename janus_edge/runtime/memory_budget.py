@@ -11,18 +11,20 @@ need is an allowance, not a measurement (`system_bytes`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from janus_edge.bundle import Bundle
 from janus_edge.config import JanusConfig
 from janus_edge.engine import Engine
+from janus_edge.engine_manifest import EngineManifest, GraphBuild
 from janus_edge.errors import InputError
 from janus_edge.graphs import NEW_ROWS_ONLY, Graph
 from janus_edge.recipe import Recipe
 from janus_edge.runtime.kv_cache import cache_bytes, planned_capacity
 from janus_edge.runtime.language_model import PREFILL_CHUNK
 from janus_edge.runtime.memory import MemoryItem
+from janus_edge.runtime.scratch_estimate import scratch_bytes
 from janus_edge.weight_table import weight_bytes
 
 if TYPE_CHECKING:
@@ -53,13 +55,25 @@ USES: dict[str, tuple[Graph, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class PlanBytes:
+    """The language model's plans of one capacity: the weights of each, and the most scratch memory.
+
+    ``scratch`` is None where no builder stated any.
+    """
+
+    weights: tuple[int, ...]
+    scratch: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelBytes:
     """What budgets are computed from: dimensions, and bytes of weights per graph.
 
-    ``scratch`` has the graphs whose scratch memory the builder stated. ``capacities`` are those of an
-    engine's plans, empty if any will do. ``cuda`` is whether CUDA runs it. ``split`` is whether prefill
-    and decode of the language model are separate plans, each with all weights. ``new_rows`` is the number
-    of prefill tokens whose keys and values an engine returns outside the cache
+    ``scratch`` has the graphs whose scratch memory the builder stated. ``plans`` are an engine's plans of
+    the language model by capacity, and replace its weights and scratch; empty if any capacity will do.
+    Split plans (separate prefill and decode) each hold all weights. ``rows`` are the fewest and the most
+    rows that the plans take. ``cuda`` is whether CUDA runs it. ``new_rows`` is the number of prefill
+    tokens whose keys and values an engine returns outside the cache
     (`graphs.engine_signature`), else 0.
     """
 
@@ -69,9 +83,9 @@ class ModelBytes:
     weights: Mapping[Graph, int]
     text_embeddings: int
     scratch: Mapping[Graph, int]
-    capacities: tuple[int, ...] = ()
+    plans: Mapping[int, PlanBytes] = field(default_factory=dict)
+    rows: tuple[int, int] | None = None
     cuda: bool = True
-    split: bool = False
     new_rows: int = 0
 
     @classmethod
@@ -79,16 +93,20 @@ class ModelBytes:
         """A bundle's, by the sizes of its files, or an engine's, by what its manifest states."""
         manifest = bundle.manifest
         weights = {graph: bundle.graph_bytes(graph) for graph in Graph}
-        capacities: tuple[int, ...] = ()
-        scratch, cuda, split, new_rows = {}, True, False, 0
+        plans: dict[int, PlanBytes] = {}
+        scratch, rows, cuda, new_rows = {}, None, True, 0
         if isinstance(bundle, Engine):
             builds = {graph: bundle.manifest.builds[graph.value] for graph in Graph}
-            weights = {graph: build.weight_bytes for graph, build in builds.items()}
+            weights = {graph: _weights(build) for graph, build in builds.items()}
             stated = {graph: build.workspace_bytes for graph, build in builds.items()}
             scratch = {graph: size for graph, size in stated.items() if size is not None}
-            capacities = bundle.manifest.capacities
+            plans = _plans(bundle.manifest)
+            if bundle.manifest.plans:
+                rows = (
+                    bundle.manifest.plans[0].rows.smallest,
+                    bundle.manifest.plans[0].rows.largest,
+                )
             cuda = bundle.manifest.target != "ort-cpu"
-            split = bundle.manifest.split
             if bundle.manifest.target in NEW_ROWS_ONLY:
                 profiles = bundle.manifest.profiles
                 longest = max((one.new_tokens.largest for one in profiles), default=0)
@@ -102,9 +120,9 @@ class ModelBytes:
             weights,
             table,
             scratch,
-            capacities,
+            plans,
+            rows,
             cuda,
-            split,
             new_rows,
         )
 
@@ -115,6 +133,36 @@ class ModelBytes:
         floats, lm = recipe.bytes_per_float, config.language
         table = lm.vocab_size * lm.hidden_size * floats
         return cls(config, floats, recipe.bytes_per_cached, weights, table, {})
+
+    @property
+    def capacities(self) -> tuple[int, ...]:
+        """Those of the plans, the smallest first."""
+        return tuple(sorted(self.plans))
+
+    def language_weights(self, capacity: int) -> tuple[int, ...]:
+        """Those of each plan that a cache of ``capacity`` needs."""
+        plan = self.plans.get(capacity)
+        return plan.weights if plan else (self.weights[Graph.LANGUAGE_MODEL],)
+
+    def stated_scratch(self, graph: Graph, capacity: int) -> int | None:
+        """The builder's word for ``graph``, of the plans of ``capacity``; None without one."""
+        plan = self.plans.get(capacity) if graph is Graph.LANGUAGE_MODEL else None
+        return plan.scratch if plan else self.scratch.get(graph)
+
+
+def _weights(build: GraphBuild) -> int:
+    """What they take once they are loaded, where the builder says it; else those of the graph."""
+    stated = build.device_weight_bytes
+    return build.weight_bytes if stated is None else stated
+
+
+def _plans(manifest: EngineManifest) -> dict[int, PlanBytes]:
+    found = {}
+    for capacity in sorted({plan.capacity for plan in manifest.plans}):
+        builds = [plan.build for plan in manifest.plans if plan.capacity == capacity]
+        stated = [one.workspace_bytes for one in builds if one.workspace_bytes is not None]
+        found[capacity] = PlanBytes(tuple(map(_weights, builds)), max(stated, default=None))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +196,10 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
     answering has one. ``capacity`` is in positions. Without it, painting has room for a prompt of 64
     tokens and a picture, and answering for a prompt with an image and the same again. An engine uses its
     smallest plan that is large enough. With everything open, one cache of the larger size is counted and
-    one plan of the language model, since a plan is closed if memory is short. Raises InputError for less
-    than 1, for more positions than the model has, and for a capacity that the engine does not have.
+    one plan of the language model, since a plan is closed if memory is short. Scratch is shared and is
+    never freed, so the most of both uses counts. Raises InputError for less than 1, for more positions
+    than the model has, and for more rows or another capacity than the engine's: painting does not split
+    rows into batches (`runtime/tensorrt/image_loop.py`).
     """
     lm, tokens = model.config.language, model.config.image_tokens
     if rows < 1 or (capacity is not None and not 1 <= capacity <= lm.max_positions):
@@ -163,6 +213,12 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
             f"the engine was built for capacity {built}, not {capacity}: leave the capacity out, "
             "or build another engine"
         )
+    least, most = model.rows or (1, rows)
+    if rows > most:
+        raise InputError(
+            f"the engine was built for {most} rows at most, and {rows} are refused when painting: give "
+            f"--rows {most} or less, or build another engine with --profile rows={rows}"
+        )
 
     def held(positions: int) -> int:
         fitting = [one for one in model.capacities if one >= positions]
@@ -170,36 +226,48 @@ def budgets(model: ModelBytes, rows: int = 2, capacity: int | None = None) -> tu
 
     answering = min(lm.max_positions, PROMPT + 2 * tokens)
     sizes = {
-        "painting": (rows, capacity or held(planned_capacity(lm, [PROMPT], tokens - 1))),
-        "answering": (1, capacity or held(answering)),
+        "painting": (
+            max(rows, least),
+            capacity or held(planned_capacity(lm, [PROMPT], tokens - 1)),
+        ),
+        "answering": (least, capacity or held(answering)),
     }
     sizes["everything"] = max(sizes.values(), key=lambda size: size[0] * size[1])
-    return tuple(_budget(model, use, *sizes[use]) for use in USES)
+    scratch = {use: _scratch(model, use, *size) for use, size in sizes.items()}
+    scratch["everything"] = max(scratch.values())
+    return tuple(_budget(model, use, *sizes[use], scratch[use]) for use in USES)
 
 
-def _budget(model: ModelBytes, use: str, rows: int, capacity: int) -> Budget:
+def _scratch(model: ModelBytes, use: str, rows: int, capacity: int) -> int:
+    """Graphs run one after the other: the most of any counts."""
+    found = []
+    for graph in USES[use]:
+        stated = model.stated_scratch(graph, capacity)
+        if stated is None:
+            stated = scratch_bytes(graph, model.config, model.bytes_per_float, rows, capacity)
+        found.append(stated)
+    return max(found)
+
+
+def _budget(model: ModelBytes, use: str, rows: int, capacity: int, scratch: int) -> Budget:
     config, graphs = model.config, USES[use]
     cache = cache_bytes(config.language, rows, capacity, model.bytes_per_cached)
-    scratch = max(
-        model.scratch.get(
-            graph, scratch_bytes(graph, config, model.bytes_per_float, rows, capacity)
-        )
-        for graph in graphs
-    )
+    first, *others = model.language_weights(capacity)
+    weights = {**model.weights, Graph.LANGUAGE_MODEL: first}
     returned = cache_bytes(config.language, rows, model.new_rows, model.bytes_per_cached)
     again = f"weights of {Graph.LANGUAGE_MODEL.value} again (split)"
     return Budget(
         use, rows, capacity,
         (
-            *(MemoryItem(f"weights of {graph.value}", model.weights[graph]) for graph in graphs),
-            *([MemoryItem(again, model.weights[Graph.LANGUAGE_MODEL])] if model.split else []),
+            *(MemoryItem(f"weights of {graph.value}", weights[graph]) for graph in graphs),
+            *(MemoryItem(again, other) for other in others),
             MemoryItem("KV cache", cache),
             *([MemoryItem("new keys and values of a prefill", returned)] if returned else []),
             MemoryItem("logits and noise", _logits(model, graphs, rows)),
             MemoryItem("scratch", scratch),
             *([MemoryItem("CUDA context (estimate)", CUDA_CONTEXT)] if model.cuda else []),
         ),
-        max(model.weights[graph] for graph in graphs) if model.cuda else 0,
+        max(*(weights[graph] for graph in graphs), *others) if model.cuda else 0,
     )  # fmt: skip
 
 
@@ -209,38 +277,6 @@ def _logits(model: ModelBytes, graphs: tuple[Graph, ...], rows: int) -> int:
     if Graph.IMAGE_HEAD not in graphs:
         total = 0
     return total + (words * model.bytes_per_float if Graph.TEXT_HEAD in graphs else 0)
-
-
-def scratch_bytes(
-    graph: Graph, config: JanusConfig, itemsize: int, rows: int, capacity: int
-) -> int:
-    """An estimate of the intermediate results of ``graph`` that are alive at once.
-
-    One picture at a time for the picture graphs, a chunk of the prompt for the language model. The
-    largest of: an MLP's input, inner values before and after the activation (and gate); attention's
-    residual, queries, keys, values, results, and the scores of all heads in float32; of a VQ model
-    three maps of the widest level (input, output and shortcut of a block). Kernels that keep no
-    scores take less, others more: TensorRT-RTX 1.7 stated about 8 MB besides for each graph, and for
-    the VQ decoder in float32 five times this beyond them (in float16 the same as this).
-    """
-    vision, vq, lm = config.vision, config.vq, config.language
-    tokens = config.image_tokens
-    if graph is Graph.VISION_ENCODER:
-        mlp = tokens * (vision.hidden_size + 2 * vision.intermediate_size) * itemsize
-        scores = vision.heads * tokens**2 * 4
-        return max(mlp, tokens * 5 * vision.hidden_size * itemsize + scores)
-    if graph in (Graph.VQ_ENCODER, Graph.VQ_DECODER):
-        widths = [vq.base_channels * m for m in vq.channel_multiplier]
-        sides = [config.image_size >> level for level in range(len(widths))]
-        return 3 * max(w * side**2 for w, side in zip(widths, sides, strict=True)) * itemsize
-    if graph is Graph.LANGUAGE_MODEL:
-        new = rows * min(PREFILL_CHUNK, capacity)
-        mlp = new * (2 * lm.hidden_size + 3 * lm.intermediate_size) * itemsize
-        scores = new * lm.heads * capacity * 4
-        return max(mlp, new * 5 * lm.hidden_size * itemsize + scores)
-    if graph is Graph.GUIDED_SAMPLER:
-        return 3 * rows * vq.codebook_size * 4
-    return 0  # heads and the table of embeddings: their results are counted as logits
 
 
 def system_bytes(memory: int) -> int:

@@ -98,6 +98,42 @@ def test_older_engines(engine: Path, target: str, capability: str | None, comman
         assert str(e.value).endswith(f" {engine} {command}")
 
 
+def older(engine: Path, capability: str | None = None, **changes: object) -> str:
+    """The message for the engine as one of schema version 1."""
+    said = {"schema_version": 1, "target": "tensorrt-10.3", "compute_capability": capability}
+    edit_manifest(engine, lambda data: data.update(said, **changes))
+    with pytest.raises(EngineError) as error:
+        Engine.open(engine)
+    return str(error.value)
+
+
+def sizes(smallest: int, typical: int, largest: int) -> dict[str, int]:
+    return {"smallest": smallest, "typical": typical, "largest": largest}
+
+
+def test_older_profiles_are_kept(engine: Path) -> None:
+    """Rows, prefill, window and capacity are in the command, which builds the one plan that it had."""
+    profiles = [
+        {"rows": sizes(1, 2, 8), "new_tokens": sizes(*new), "capacity": sizes(640, 640, 640)}
+        for new in ((1, 64, 512), (1, 8, 16), (1, 1, 1))
+    ]
+    kept = "--profile rows=2:8,prefill=64:512,window=8:16,capacity=640 --force"
+    message = older(engine, profiles=profiles)
+    assert "again with  janus-edge build" in message
+    assert message.endswith(kept)
+    message = older(engine, profiles=profiles, options={"workspace": "512M"})
+    assert "build it again, and give its other options again:  janus-edge build" in message
+    assert message.endswith(kept)
+
+
+@pytest.mark.parametrize("profiles", [None, 7, [{}], [{"rows": 1}], [[]], {"a": 1}])
+def test_older_profiles_that_cannot_be_read(engine: Path, profiles: object) -> None:
+    """The message asks for them."""
+    message = older(engine, profiles=profiles)
+    assert "build it again, and give its --profile again (rows, prefill, window, " in message
+    assert message.endswith("--target tensorrt-10.3 --force")
+
+
 @pytest.mark.parametrize(
     "change", [{"target": None}, {"bundle": None}, {"schema_version": "1"}, {"schema_version": 0}]
 )

@@ -9,7 +9,7 @@ import pytest
 from janus_edge.calib.recipes import RULES, quantised_recipe
 from janus_edge.engines.target_names import TARGET_NAMES
 from janus_edge.recipe import RECIPES, Recipe, Rule, Scheme
-from janus_edge.target_limits import capability_refusal, refusal, unusual_blocks
+from janus_edge.target_limits import capability_refusal, rebuild_refusal, refusal, unusual_blocks
 
 #: Which of the built-in recipes each target takes.
 TAKEN = {
@@ -50,6 +50,22 @@ def test_weights_alone(target: str, name: str) -> None:
     assert "int4 only: it would widen the weights to 16 bits" in reason
     assert "without -int8-heads, or build for tensorrt-rtx" in reason
     assert refusal("tensorrt-rtx", quantised_recipe(name, "float16")) is None
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "tensorrt-10.3"])
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("capability", ["7.5", "8.7", "8.9", "9.0", "10.0", "11.0", "12.0"])
+def test_a_refusal_to_rebuild_names_what_builds(target: str, name: str, capability: str) -> None:
+    """On one GPU for one target: every recipe that the fix names is taken there."""
+    reason = rebuild_refusal(target, quantised_recipe(name, "float16"), [capability])
+    if reason is None:
+        assert name in TAKEN[target]
+        return
+    _, _, fix = reason.partition("quantise with --recipe ")
+    assert "build for" not in reason
+    for other in re.findall(r"int8(?!-)|int4-weight", fix.partition(",")[0]):
+        assert rebuild_refusal(target, quantised_recipe(other, "float16"), [capability]) is None
+    assert fix
 
 
 def test_one_scale_per_channel_changes_nothing() -> None:

@@ -16,6 +16,11 @@ _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 #: And of the weights, once: profiles share them.
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
 
+#: A layer's kernels take more scratch memory than they are allowed.
+_WORKSPACE = "raise --workspace, or build with a smaller profile"
+
+_MEMORY = "free memory, or build with a smaller profile or a smaller --workspace"
+
 #: What a build's message tells of the fix; the first that is found in it.
 _FIXES = (
     ("violate shape constraints", "give the profile other sizes"),
@@ -23,9 +28,12 @@ _FIXES = (
     ("dedicated kernel", "update TensorRT, or export the bundle with --precision fp16"),
     ("HW-specific datatypes", "build for a newer GPU, or from a bundle of another recipe"),
     ("FP32 GEMM is not supported", "export the bundle with --precision fp16"),
-    ("workspace limit", "raise --workspace, or build with a smaller profile"),
+    ("workspace limit", _WORKSPACE),
+    ("resizePhysical", _MEMORY),  # an allocation on the GPU, which may name its size as well
+    ("Requested size was", _WORKSPACE),
     ("find any implementation", "raise --workspace, or update TensorRT"),
-    ("emory", "free memory, or build with a smaller profile or workspace"),
+    # last: some of the messages above name memory, too
+    ("emory", _MEMORY),
 )
 
 

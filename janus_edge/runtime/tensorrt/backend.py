@@ -160,13 +160,11 @@ class TensorRTBackend:
         built = self._engine.manifest.compute_capability
         found = device.compute_capability
         if built is not None and found not in built.replace(",", " ").split():
-            advice = f"build it again with  {self._engine.rebuild_command_for(found)}"
+            advice = self._engine.rebuild_advice(found)
             if self._engine.manifest.target in AHEAD_OF_TIME and not built_by_rtx(found):
                 instead = target_instead(found)
-                command = self._engine.rebuild_command_for(None, instead.split()[0])
-                advice = (
-                    f"TensorRT-RTX does not build for this GPU; build for {instead} with  {command}"
-                )
+                again = self._engine.rebuild_advice(found, instead.split()[0])
+                advice = f"TensorRT-RTX does not build for this GPU, {instead} does; {again}"
             raise EngineError(
                 f"{self._engine.path}: was built for compute capability {built} and this machine's "
                 f"{device.name} has {found}; {advice}"

@@ -11,7 +11,7 @@ import pytest
 
 from janus_edge.bundle import Bundle
 from janus_edge.engine import Engine
-from janus_edge.engine_manifest import Profile, Range
+from janus_edge.engine_manifest import GraphBuild, LanguagePlan, Profile, Range
 from janus_edge.errors import InputError
 from janus_edge.graphs import Graph
 from janus_edge.recipe import RECIPES
@@ -24,9 +24,9 @@ from janus_edge.runtime.memory_budget import (
     Budget,
     ModelBytes,
     budgets,
-    scratch_bytes,
     system_bytes,
 )
+from janus_edge.runtime.scratch_estimate import scratch_bytes
 from tests.unit.runtime.fakes import CONFIG
 
 
@@ -38,6 +38,11 @@ def planned(model: ModelBytes, **options: Any) -> dict[str, Budget]:
     return {budget.use: budget for budget in budgets(model, **options)}
 
 
+def plan(capacity: int, build: GraphBuild, name: str = "lm", least: int = 1) -> LanguagePlan:
+    sizes = Profile(Range(least, 8, 8), Range(1, 1, 1), Range(capacity, capacity, capacity))
+    return LanguagePlan(name, "t", (sizes,), build)
+
+
 def engine(
     stated: dict[Graph, int],
     capacities: tuple[int, ...] = (),
@@ -46,13 +51,15 @@ def engine(
     profiles: tuple[Profile, ...] = (),
 ) -> Engine:
     """An engine whose builder stated scratch memory for some graphs, and 10 bytes of weights each."""
+    said = GraphBuild(10, stated.get(Graph.LANGUAGE_MODEL), {})
+    plans = [plan(one, said, name) for one in capacities for name in ("lm", "decode")[: 1 + split]]
     made = Engine.__new__(Engine)
     made.manifest = SimpleNamespace(  # type: ignore[assignment]
         target=target, config=CONFIG, recipe=RECIPES["fp16"], capacities=capacities, split=split,
-        profiles=profiles, files={"t": SimpleNamespace(size=7)}, text_embeddings=SimpleNamespace(file="t"),
+        profiles=profiles, plans=tuple(plans), files={"t": SimpleNamespace(size=7)}, text_embeddings=SimpleNamespace(file="t"),
         graphs={g.value: SimpleNamespace(file="t", weights=()) for g in Graph},
         builds={
-            g.value: SimpleNamespace(weight_bytes=10, workspace_bytes=stated.get(g)) for g in Graph
+            g.value: GraphBuild(10, stated.get(g), {}) for g in Graph
         },
     )  # fmt: skip
     return made
@@ -204,3 +211,55 @@ def test_a_model_of_few_positions() -> None:
     few = replace(CONFIG, language=replace(CONFIG.language, max_positions=90))
     uses = planned(ModelBytes.of_dimensions(few, RECIPES["fp32"]))
     assert uses["answering"].capacity == 90
+
+
+def test_each_plan_of_an_engine_has_its_own_bytes() -> None:
+    """Scratch and loaded weights are those of the plan that a use's capacity picks; with everything
+    open scratch is the most of both, since it is shared and does not shrink."""
+    made = engine({}, (96, 128, 256, 512))
+    made.manifest.plans = (  # type: ignore[misc]
+        plan(128, GraphBuild(10, 5_000_000, {}, device_weight_bytes=12)),
+        plan(256, GraphBuild(10, 9_000_000, {}, device_weight_bytes=13)),
+    )
+    for capacity, scratch, weights in ((128, 5_000_000, 12), (256, 9_000_000, 13)):
+        for budget in budgets(ModelBytes.of(made), capacity=capacity):
+            assert parts(budget)["scratch"] == scratch
+            assert parts(budget)["weights of language_model"] == weights
+    made.manifest.plans = tuple(  # type: ignore[misc]
+        plan(capacity, GraphBuild(10, scratch, {}))
+        for capacity, scratch in ((96, 9_000_000), (512, 5_000_000))
+    )
+    found = {use: parts(budget)["scratch"] for use, budget in planned(ModelBytes.of(made)).items()}
+    assert found == {"painting": 5_000_000, "answering": 9_000_000, "everything": 9_000_000}
+
+
+def test_split_plans_differ() -> None:
+    """Prefill and decode count their own loaded weights, and the larger scratch; a cache has no fewer
+    rows than split plans take."""
+    made = engine({}, (128,), split=True)
+    made.manifest.plans = (  # type: ignore[misc]
+        plan(128, GraphBuild(10, 9_000_000, {}, device_weight_bytes=12), "lm", 8),
+        plan(128, GraphBuild(10, 5_000_000, {}, device_weight_bytes=13), "decode", 8),
+    )
+    for budget in budgets(ModelBytes.of(made)):
+        found = parts(budget)
+        assert (budget.rows, found["scratch"]) == (8, 9_000_000)
+        assert found["weights of language_model"] == 12
+        assert found["weights of language_model again (split)"] == 13
+        assert budget.page_cache == 13
+
+
+def test_loaded_weights_go_before_a_graphs_constants() -> None:
+    """A plan may hold more than the graph; of a builder that does not say, the constants count."""
+    made = engine({})
+    made.manifest.builds["vq_decoder"] = GraphBuild(10, None, {}, device_weight_bytes=14)
+    found = parts(planned(ModelBytes.of(made))["painting"])
+    assert (found["weights of vq_decoder"], found["weights of image_head"]) == (14, 10)
+
+
+def test_more_rows_than_an_engine_takes() -> None:
+    """The runtime refuses to paint them, so there is no budget for them."""
+    model = ModelBytes.of(engine({}, (128,)))
+    assert planned(model, rows=8)["painting"].rows == 8
+    with pytest.raises(InputError, match="for 8 rows at most, and 64 are refused .*rows=64"):
+        budgets(model, rows=64)

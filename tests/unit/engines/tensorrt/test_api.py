@@ -86,6 +86,23 @@ def test_broken_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, er
         load("tensorrt")
 
 
+@pytest.mark.parametrize(
+    ("target", "module", "extra"),
+    [("tensorrt", "tensorrt", "tensorrt"), ("tensorrt-rtx", "tensorrt_rtx", "rtx")],
+)
+def test_module_without_a_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: str, module: str, extra: str
+) -> None:
+    """What an installation left (an empty folder imports) is named, with what installs it."""
+    (tmp_path / module).mkdir()
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    message = rf"module {module} \(.*{module}\) has no version.*pip install 'janus-edge\[{extra}\]'"
+    with pytest.raises(DependencyError, match=message):
+        load(target)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+
 def test_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """Name and version are what messages show."""
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="11.4.0.106"))

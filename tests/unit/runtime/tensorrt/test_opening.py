@@ -11,12 +11,14 @@ import pytest
 
 from janus_edge.bench.bandwidth import MeasuresBandwidth
 from janus_edge.bench.process_memory import ReportsDeviceMemory
+from janus_edge.calib.recipes import quantised_recipe
 from janus_edge.engine import Engine
 from janus_edge.errors import BackendError, DependencyError, EngineError, InputError
 from janus_edge.graphs import Graph
 from janus_edge.runtime.pipeline import Janus
 from janus_edge.runtime.session import open_backend
 from janus_edge.runtime.tensorrt.backend import TensorRTBackend
+from janus_edge.schema import to_dict
 from tests.unit.perturbed import edit_manifest, seal
 from tests.unit.runtime.cuda.fake_driver import FakeDriver
 from tests.unit.runtime.tensorrt.engines import Machine, counting_engine, install
@@ -105,8 +107,8 @@ def test_options_that_no_longer_exist(engine: Path, machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("capability", "advice"),
     [
-        ((9, 0), "build for tensorrt with .* --target tensorrt --profile"),
-        ((8, 7), r"build for tensorrt-10.3 \(JetPack 6\) or .* --target tensorrt-10.3 --profile"),
+        ((9, 0), "tensorrt does; build it again with .* --target tensorrt --profile"),
+        ((8, 7), r"tensorrt-10.3 \(JetPack 6\) or .* --target tensorrt-10.3 --profile"),
     ],
 )
 def test_rtx_engines_on_gpus_that_rtx_does_not_know(
@@ -122,10 +124,46 @@ def test_rtx_engines_on_gpus_that_rtx_does_not_know(
     edit_manifest(engine, lambda data: data.update(change))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_module(machine.driver, version="rtx-1.7"))
     with pytest.raises(
-        EngineError, match=f"TensorRT-RTX does not build for this GPU; {advice}"
+        EngineError, match=f"TensorRT-RTX does not build for this GPU, {advice}"
     ) as error:
         Janus.load(engine)
     assert "compute-capability" not in str(error.value)
+    assert machine.driver.live() == {}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "capability", "advice"),
+    [
+        ("nvfp4-weight", (8, 9), "capability 10.0 or newer, not 8.9: quantise .* int4-weight"),
+        ("fp8", (8, 6), "capability 8.9 or newer, not 8.6: quantise with --recipe int8"),
+        ("int8-weight", (9, 0), "--recipe int8 or int4-weight for tensorrt, without -int8-heads"),
+        ("int8-weight", (8, 7), "--recipe int8 or int4-weight for tensorrt-10.3, without"),
+        ("nvfp4-weight", (10, 0), "--recipe int8 or int4-weight for tensorrt, without"),
+        ("nvfp4-weight", (11, 0), "--recipe int8 or int4-weight for tensorrt-10.3, without"),
+        ("fp8", (11, 0), "--recipe int8 for tensorrt-10.3, and build"),
+    ],
+)
+def test_recipes_that_cannot_be_built_again_here(
+    engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    capability: tuple[int, int],
+    advice: str,
+) -> None:
+    """No command that `build` itself refuses: the recipe to quantise with instead, for this GPU."""
+    machine = install(monkeypatch, FakeDriver(capability=capability))
+    change = {
+        "compute_capability": "12.0",
+        "target": "tensorrt-rtx",
+        "tools": {"tensorrt-rtx": "1.7.1.116"},
+        "recipe": to_dict(quantised_recipe(recipe, "float16")),
+    }
+    edit_manifest(engine, lambda data: data.update(change))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_module(machine.driver, version="rtx-1.7"))
+    with pytest.raises(EngineError, match=f"cannot be built again here .*{advice}") as error:
+        Janus.load(engine)
+    assert "janus-edge build" not in str(error.value)
+    assert "build for tensorrt-rtx" not in str(error.value)
     assert machine.driver.live() == {}
 
 

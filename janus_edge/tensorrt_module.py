@@ -15,6 +15,13 @@ MODULES = {
     "tensorrt-rtx": ("tensorrt_rtx", "TensorRT-RTX", "rtx"),
 }
 
+#: On a Jetson an installed package would hide JetPack's own.
+_NO_TENSORRT = (
+    "the Python package 'tensorrt' is not installed: on a Jetson it comes with JetPack, so make the "
+    "virtual environment with --system-site-packages; elsewhere  pip install 'janus-edge[tensorrt]'; "
+    "without a GPU, write trtexec's commands with --trtexec, or build for tensorrt-rtx"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -36,15 +43,17 @@ class Installed:
 def installed(target: str) -> Installed:
     """Import the TensorRT of ``target``.
 
-    Raises DependencyError where it is not installed, not whole or does not import, InputError for a target
-    that is none of TensorRT's.
+    Raises DependencyError if it is not installed, is incomplete or does not import, and InputError for a
+    target that does not use TensorRT.
     """
     if target not in MODULES:
-        raise InputError(f"{target!r} is no target of TensorRT: choose one of {', '.join(MODULES)}")
+        raise InputError(f"{target!r} is not a TensorRT target: choose one of {', '.join(MODULES)}")
     module, name, extra = MODULES[target]
     try:
         trt = importlib.import_module(module)
     except ModuleNotFoundError as missing:
+        if target != "tensorrt-rtx":
+            raise DependencyError(_NO_TENSORRT) from missing
         raise DependencyError.missing(name.lower(), extra) from missing
     except (ImportError, OSError) as broken:  # OSError: one of its libraries
         raise DependencyError(
@@ -55,7 +64,7 @@ def installed(target: str) -> Installed:
     if not isinstance(version, str):  # a folder of that name imports, too
         place = getattr(trt, "__file__", None) or ", ".join(getattr(trt, "__path__", ()))
         raise DependencyError(
-            f"the Python module {module} ({place or 'no file'}) has no version, so it is not a whole "
+            f"the Python module {module} ({place or 'no file'}) has no version, so it is not a complete "
             f"{name}: remove it and install it again with  pip install 'janus-edge[{extra}]'"
         )
     return Installed(name, version, trt)

@@ -55,7 +55,7 @@ def build(head: Path, tensorrt: TensorRT, **options: Any) -> BuiltPlan:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(InputError, match=r"'ort-cpu' is no target of TensorRT: choose one of tens"):
+    with pytest.raises(InputError, match=r"'ort-cpu' is not a TensorRT target: choose one of tens"):
         load("ort-cpu")
 
 

@@ -32,7 +32,7 @@ def profile_option(plans: Sequence[LanguagePlan], positions: int = 0) -> str:
 def older_profile_option(profiles: object) -> str | None:
     """The words for the profiles in a manifest of schema version 1, which had one plan.
 
-    '' where there are none; None where they are not what that version wrote.
+    '' if it has none; None if they are not in that version's form.
     """
     if profiles == []:
         return ""

@@ -24,7 +24,7 @@ WITHIN, BEYOND, OPEN = "within", "beyond", "open"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A mean difference of shares with its interval, over so many paired rounds."""
+    """A mean difference of shares with its interval, and the number of paired rounds."""
 
     mean: float
     low: float

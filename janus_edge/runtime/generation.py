@@ -98,7 +98,7 @@ def prompt_list(prompt: str | Sequence[str]) -> list[str]:
 
 
 def seed_list(seed: int | Sequence[int], prompts: int) -> list[int]:
-    """The seed of each of so many prompts; raises InputError for an invalid one, or a wrong number."""
+    """Return one seed per prompt; raises InputError for an invalid seed or a wrong number of seeds."""
     if not isinstance(seed, (list, tuple, range)):
         return [check_seed(cast("int", seed))] * prompts
     if len(seed) != prompts:

@@ -104,8 +104,9 @@ class Janus:
         guidance, 5 the original's default; ``temperature`` 0 always takes the most probable code.
         A picture depends on its prompt, its seed, its number among the pictures of its prompt,
         and the two settings: not on what else is in the batch (so a prompt given twice is painted
-        twice alike). ``parallel`` draws up to so many codes a pass, or as many as pay off
-        ('auto'), and does not change the picture beyond rounding. Raises InputError, and CapacityError for a prompt that is too long.
+        twice alike). ``parallel`` is the most codes drawn per pass, or 'auto' for as many as
+        pay off, and does not change the picture beyond rounding. Raises InputError, and CapacityError
+        for a prompt that is too long.
         """
         for step in self.generate_steps(
             prompt, images_per_prompt, seed, guidance_scale, temperature, parallel

@@ -16,8 +16,8 @@ def scratch_bytes(
     largest of: an MLP's input, inner values before and after the activation (and gate); attention's
     residual, queries, keys, values, results, and the scores of all heads in float32; of a VQ model
     three maps of the widest level (input, output and shortcut of a block). Kernels that keep no
-    scores take less, others more: TensorRT-RTX 1.7 stated about 8 MB besides for each graph, and for
-    the VQ decoder in float32 five times this beyond them (in float16 the same as this).
+    scores take less, others more: TensorRT-RTX 1.7 stated about 8 MB more for each graph; for the
+    VQ decoder in float32 it stated five times this estimate beyond that, and in float16 the same.
     """
     vision, vq, lm = config.vision, config.vq, config.language
     tokens = config.image_tokens

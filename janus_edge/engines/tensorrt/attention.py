@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from janus_edge.engines.tensorrt.api import TensorRT
+from janus_edge.engines.tensorrt.layers import layers_of, makers_of
 from janus_edge.engines.tensorrt.objects import (
     IAttentionInputLayer,
     ILayer,
@@ -41,7 +42,7 @@ def remove_unit_products(
     every step. ``names`` are the graph's values: tensors with such a name belong to the graph and stay.
     Raises EngineError if TensorRT refuses the change.
     """
-    makers = _makers(network)
+    makers = makers_of(network)
     removed = 0
     for layer in _attentions(tensorrt, network):
         for index in (0, 1):
@@ -68,8 +69,8 @@ def share_write_positions(tensorrt: TensorRT, network: INetworkDefinition) -> in
     if not tensorrt.features.cache_update:
         return 0
     kind = tensorrt.module.LayerType
-    makers, casts, shared = _makers(network), dict[str, ITensor](), 0
-    for layer in _layers(network):
+    makers, casts, shared = makers_of(network), dict[str, ITensor](), 0
+    for layer in layers_of(network):
         position = layer.get_input(2) if layer.type == kind.KV_CACHE_UPDATE else None
         maker = makers.get(position.name) if position is not None else None
         if position is None or maker is None or maker.type != kind.CAST:
@@ -88,7 +89,7 @@ def _attentions(tensorrt: TensorRT, network: INetworkDefinition) -> Iterator[IAt
     if not tensorrt.features.attention:
         return
     trt = tensorrt.module
-    for layer in _layers(network):
+    for layer in layers_of(network):
         if layer.type == trt.LayerType.ATTENTION_INPUT:
             layer.__class__ = trt.IAttentionInputLayer  # the bindings give the base class
             yield layer  # type: ignore[misc]
@@ -109,18 +110,3 @@ def _factor(tensorrt: TensorRT, makers: dict[str, ILayer], layer: ILayer) -> ITe
         maker = makers.get(inner.name) if inner is not None else None
     constant = maker is not None and maker.type == kind.CONSTANT
     return source if constant and {*factor.shape} == {1} else None
-
-
-def _makers(network: INetworkDefinition) -> dict[str, ILayer]:
-    """The layer that produces each tensor, by the tensor's name."""
-    found = {}
-    for layer in _layers(network):
-        for index in range(layer.num_outputs):
-            tensor = layer.get_output(index)
-            if tensor is not None:
-                found[tensor.name] = layer
-    return found
-
-
-def _layers(network: INetworkDefinition) -> Iterator[ILayer]:
-    return (network.get_layer(index) for index in range(network.num_layers))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from janus_edge.engines.tensorrt.layers import makers_of
 from janus_edge.engines.tensorrt.objects import ILayer, INetworkDefinition
 
 
@@ -26,7 +27,7 @@ def dropped_inputs(model: onnx.ModelProto, network: INetworkDefinition) -> tuple
     constants = {tensor.name for tensor in graph.initializer}
     named = {value.name for value in graph.input} - constants
     named |= {name for node in graph.node for name in node.output if name}
-    makers = _makers(network)
+    makers = makers_of(network)
     found = []
     for node in graph.node:
         wanted = {name: i for i, name in enumerate(node.input) if name in named}
@@ -40,18 +41,6 @@ def dropped_inputs(model: onnx.ModelProto, network: INetworkDefinition) -> tuple
             if name not in reached
         ]
     return tuple(found)
-
-
-def _makers(network: INetworkDefinition) -> dict[str, ILayer]:
-    """The layer that produces each tensor, by the tensor's name."""
-    made = {}
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        for position in range(layer.num_outputs):
-            tensor = layer.get_output(position)
-            if tensor is not None:
-                made[tensor.name] = layer
-    return made
 
 
 def _sources(makers: dict[str, ILayer], tensor: str, named: set[str]) -> Iterator[str]:

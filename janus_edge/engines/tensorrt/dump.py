@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
+from janus_edge.engines.tensorrt.layers import layers_of
 from janus_edge.engines.tensorrt.objects import ILayer, INetworkDefinition, ITensor
 from janus_edge.errors import InputError
 
@@ -17,7 +17,7 @@ def dump_network(network: INetworkDefinition) -> str:
     optional input that is absent.
     """
     lines = [f"input  {_tensor(network.get_input(i))}" for i in range(network.num_inputs)]
-    for index, layer in enumerate(_layers(network)):
+    for index, layer in enumerate(layers_of(network)):
         inputs = ", ".join(_tensor(layer.get_input(i)) for i in range(layer.num_inputs))
         outputs = ", ".join(_tensor(layer.get_output(i)) for i in range(layer.num_outputs))
         lines.append(
@@ -45,12 +45,8 @@ def precisions(network: INetworkDefinition) -> dict[str, int]:
     In a strongly typed network no builder changes them. Which kernels were chosen only an engine on
     its GPU can tell.
     """
-    counted = Counter(f"{layer.type.name} {_precision(layer)}" for layer in _layers(network))
+    counted = Counter(f"{layer.type.name} {_precision(layer)}" for layer in layers_of(network))
     return dict(sorted(counted.items()))
-
-
-def _layers(network: INetworkDefinition) -> Iterator[ILayer]:
-    return (network.get_layer(index) for index in range(network.num_layers))
 
 
 def _precision(layer: ILayer) -> str:

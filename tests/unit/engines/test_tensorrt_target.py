@@ -293,7 +293,7 @@ def test_fp8_on_older_gpus(tiny_bundle: Path, capabilities: tuple[str, ...]) -> 
 
 def test_fp8_on_this_gpu(tiny_bundle: Path, machine: Any) -> None:
     """TensorRT builds for the machine's GPU: an Orin (8.7) has no fp8 and a Thor has."""
-    with pytest.raises(EngineError, match="takes compute capability 8.9 or newer, not 8.7"):
+    with pytest.raises(EngineError, match="needs compute capability 8.9 or newer, not 8.7"):
         refused(tiny_bundle, FP8, "tensorrt")
     machine.gpu = Gpu("Thor", "11.0", "13.0")
     refused(tiny_bundle, FP8, "tensorrt")
@@ -465,7 +465,7 @@ def test_rebuilding_for_another_gpu(tiny_bundle: Path, tmp_path: Path, machine: 
         ),
         (["--target", "ort-cpu", "--profile", "rows=2"], 2, "--profile is for TensorRT"),
         (["--target", "ort-cpu", "--workspace", "1G"], 2, "--workspace is for TensorRT"),
-        (["--target", "tensorrt", "--workspace", "half"], 2, "like 512M or 2G; found 'half'"),
+        (["--target", "tensorrt", "--workspace", "half"], 2, "such as 512M or 2G; found 'half'"),
     ],
 )
 def test_what_is_refused(

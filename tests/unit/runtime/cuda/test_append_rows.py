@@ -154,7 +154,7 @@ def test_memory_is_kept(driver: FakeDriver) -> None:
 
 @pytest.mark.parametrize("row_bytes", [0, 1, 5])
 def test_rows_of_odd_bytes(driver: FakeDriver, row_bytes: int) -> None:
-    with Device(driver) as device, pytest.raises(ValueError, match="no whole number of 16-bit"):
+    with Device(driver) as device, pytest.raises(ValueError, match="not a whole number of 16-bit"):
         RowAppender(device, row_bytes)
 
 

@@ -112,7 +112,9 @@ def test_nvfp4_is_refused_with_the_fix(path: Path) -> None:
     """ONNX Runtime has no kernel for nvfp4, and the error says so before a graph is opened."""
     given = bundle("fp32", path)
     given.manifest.recipe = Recipe("r", "float32", (Rule("*", Scheme("nvfp4", 16)),))
-    with pytest.raises(BackendError, match=r"nvfp4, .* no CPU kernels for them; quantise .* int4-weight"):
+    with pytest.raises(
+        BackendError, match=r"nvfp4, .* no CPU kernels for them; quantise .* int4-weight"
+    ):
         OrtCpuBackend(given)
 
 

@@ -39,7 +39,7 @@ _RELATION_WORDS = {
     "above": (("above",), ("over",)),
     "below": (("below",), ("under",)),
 }
-_HELD_SHARE = 8  # one in so many contents is held out
+_HELD_SHARE = 8  # one of eight contents is held out
 #: Categories with too few contents to hold any out: six single objects, say.
 _SMALL = ("single object", "colours", "two objects", "counting")
 

@@ -32,12 +32,9 @@ _MOST = 24
 
 
 def recorded(manifest: Mapping[str, Any], graph: str = Graph.LANGUAGE_MODEL.value) -> str:
-    """Return what the engine's manifest records of a graph's attention ('decomposed: no kernel'), or
-    that it records nothing."""
-    found = manifest["builds"][graph].get("attention")
-    if isinstance(found, Mapping):
-        found = ": ".join(str(value) for value in found.values() if value)
-    return str(found) if found else f"{UNKNOWN}: the build recorded nothing"
+    """Return what the engine's manifest records of a graph's attention ('fused'), or that it records
+    nothing."""
+    return manifest["builds"][graph].get("attention") or f"{UNKNOWN}: the build recorded nothing"
 
 
 def kind(names: Sequence[str]) -> str:

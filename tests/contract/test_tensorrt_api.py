@@ -40,7 +40,6 @@ FEATURES = {
         NEWER,
         capabilities=("12.0", "12.1", "7.5", "8.0", "8.6", "8.9"),
         user_allocation=True,
-        current_capability=True,
     ),
 }
 

@@ -28,7 +28,6 @@ class Features:
     ``network_flags`` ask for a strongly typed network, the only kind that TensorRT 11 has.
     ``capabilities`` ('8.9') are those it builds for without their GPU; it then measures no kernels.
     ``cache_update``: a KV cache is written in place, as TensorScatter wants it (10.15).
-    ``current_capability``: it also builds for this machine's GPU, whatever that is.
     ``user_allocation``: only with a flag does a run allocate nothing, as CUDA graphs need it.
     """
 
@@ -38,7 +37,6 @@ class Features:
     cache_update: bool
     streamed_plan: bool
     user_allocation: bool
-    current_capability: bool = False
 
     @property
     def timing_cache(self) -> bool:
@@ -74,10 +72,7 @@ def features(trt: Any) -> Features:
     cache_update = has("LayerType.KV_CACHE_UPDATE")
     streamed = has("Builder.build_serialized_network_to_stream") and has("IStreamWriter")
     user_allocation = has("BuilderFlag.REQUIRE_USER_ALLOCATION")
-    return Features(
-        flags, capabilities, attention, cache_update, streamed, user_allocation,
-        current_capability=bool(capabilities) and has("ComputeCapability.CURRENT"),
-    )  # fmt: skip
+    return Features(flags, capabilities, attention, cache_update, streamed, user_allocation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _parts(text: str) -> dict[str, tuple[int | None, int]]:
     for part in filter(None, (one.strip() for one in text.split(","))):
         name, _, value = (word.strip() for word in part.partition("="))
         if name not in _NAMES or name in found:
-            wrong = "is given twice" if name in found else f"is none of {', '.join(_NAMES)}"
+            wrong = "is given twice" if name in found else f"is not one of {', '.join(_NAMES)}"
             raise InputError(f"{part!r}: {name!r} {wrong}; {_FORM}")
         found[name] = _sizes(part, value, single=name not in _TUNED, least=int(name not in _NONE))
     return found

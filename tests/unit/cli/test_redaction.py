@@ -155,7 +155,7 @@ def test_keys(redactor: Redactor) -> None:
 
 @pytest.mark.parametrize("name", ["SIGNING_KEY", "DB_PW", "DB_PWD", "KEY"])
 def test_secret_variables(name: str) -> None:
-    """Variables of these names have secrets; the folders PWD and OLDPWD are none."""
+    """Variables of these names hold secrets; PWD and OLDPWD hold folders."""
     redactor = Redactor.of_this_machine({name: "hunter22", "OLDPWD": "plainly"})
     assert redactor.text("hunter22 plainly") == "SECRET plainly"
 

@@ -138,9 +138,9 @@ def test_back_with_more_positions() -> None:
         ("rows", "'rows': needs a whole number, or two as in 2:8; --profile is like rows="),
         (
             "batch=2",
-            "'batch=2': 'batch' is none of rows, prefill, window, capacity, chat, split; --profile is",
+            "'batch=2': 'batch' is not one of rows, prefill, window, capacity, chat, split; --profile is",
         ),
-        ("=2", "'' is none of"),
+        ("=2", "'' is not one of"),
         ("rows=2,rows=4", "'rows=4': 'rows' is given twice"),
         ("rows=-2", "'rows=-2': needs a whole number"),
         ("rows=2.5", "needs a whole number"),
